@@ -1,0 +1,154 @@
+//! Who may log in.
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+use super::error::{Error, Result};
+use crate::auth::{Identity, Secret};
+use crate::connection::Connection;
+
+/// Answers narrow questions about credentials. The SASL mechanisms put them; which mechanisms a client is offered
+/// follows from [`questions`](Authenticator::questions).
+///
+/// An unknown user and a wrong password must look and take the same: both are [`Error::AuthenticationFailed`].
+#[async_trait]
+pub trait Authenticator: Send + Sync {
+    /// Which of the questions below this authenticator answers. Default: passwords only.
+    fn questions(&self) -> Questions {
+        Questions::default()
+    }
+
+    /// Is this the user's password? Asked by LOGIN, USER/PASS, and SASL PLAIN and LOGIN.
+    ///
+    /// The identity returned has the user's name as the backend spells it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AuthenticationFailed`] for an unknown user or a wrong password; others as they fit.
+    async fn check_password(&self, connection: &Connection, user: &str, password: &Secret) -> Result<Identity>;
+
+    /// May this user act as that one? Asked when a client names an authorisation identity other than its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AuthorizationFailed`], which is the default answer.
+    async fn authorize(&self, _connection: &Connection, _who: &Identity, _act_as: &str) -> Result<Identity> {
+        Err(Error::AuthorizationFailed)
+    }
+
+    /// The user's keys for SCRAM (RFC 5802, section 3); `None` for an unknown user or one without such keys.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails; never to say that the user is unknown.
+    async fn scram_keys(&self, _connection: &Connection, _user: &str, _hash: ScramHash) -> Result<Option<ScramKeys>> {
+        Ok(None)
+    }
+
+    /// A key of at least 16 secret bytes from which SCRAM derives a salt for users that do not exist. It should
+    /// survive restarts and be the same in all processes, else a changing salt tells who exists. `None`, the default,
+    /// uses one that lives as long as the process.
+    fn dummy_salt_key(&self) -> Option<Secret> {
+        None
+    }
+
+    /// Whose token is this (OAUTHBEARER, RFC 7628)? `user` is the name that the client gave, if any.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TokenRefused`] with the error object for the client, or [`Error::AuthenticationFailed`].
+    async fn check_token(&self, _connection: &Connection, _user: Option<&str>, _token: &Secret) -> Result<Identity> {
+        Err(Error::AuthenticationFailed)
+    }
+
+    /// Whose client certificate is it? Asked by SASL EXTERNAL (RFC 4422, appendix A); the certificate is in
+    /// [`Connection::tls`] and has been verified.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AuthenticationFailed`] when it names no user.
+    async fn check_certificate(&self, _connection: &Connection) -> Result<Identity> {
+        Err(Error::AuthenticationFailed)
+    }
+
+    /// The secret that user and server share in plain text, for APOP (RFC 1939, section 7) and CRAM-MD5; `None` for an
+    /// unknown user or one without it.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails; never to say that the user is unknown.
+    async fn shared_secret(&self, _connection: &Connection, _user: &str) -> Result<Option<Secret>> {
+        Ok(None)
+    }
+}
+
+/// Which questions an [`Authenticator`] answers; the capabilities shown to clients follow from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Questions {
+    /// [`Authenticator::check_password`]: PLAIN, LOGIN, the LOGIN command, USER/PASS.
+    pub password: bool,
+    /// [`Authenticator::scram_keys`] for SCRAM-SHA-256.
+    pub scram_sha256: bool,
+    /// [`Authenticator::scram_keys`] for SCRAM-SHA-1.
+    pub scram_sha1: bool,
+    /// [`Authenticator::check_token`].
+    pub token: bool,
+    /// [`Authenticator::check_certificate`].
+    pub certificate: bool,
+    /// [`Authenticator::shared_secret`]: APOP.
+    pub shared_secret: bool,
+}
+
+impl Default for Questions {
+    fn default() -> Self {
+        Self {
+            password: true,
+            scram_sha256: false,
+            scram_sha1: false,
+            token: false,
+            certificate: false,
+            shared_secret: false,
+        }
+    }
+}
+
+/// The hash function of a SCRAM mechanism.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ScramHash {
+    /// SCRAM-SHA-1 (RFC 5802).
+    Sha1,
+    /// SCRAM-SHA-256 (RFC 7677).
+    Sha256,
+}
+
+/// What a server keeps of a password to check it by SCRAM (RFC 5802, section 3). It does not let anyone log in, but
+/// lets its holder guess passwords at leisure, so it is kept like a password hash.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct ScramKeys {
+    /// The salt.
+    pub salt: Vec<u8>,
+    /// The iteration count.
+    pub iterations: u32,
+    /// `StoredKey`.
+    pub stored_key: Secret,
+    /// `ServerKey`.
+    pub server_key: Secret,
+}
+
+impl ScramKeys {
+    /// Puts stored keys together.
+    #[must_use]
+    pub fn new(salt: Vec<u8>, iterations: u32, stored_key: Secret, server_key: Secret) -> Self {
+        Self { salt, iterations, stored_key, server_key }
+    }
+}
+
+impl fmt::Debug for ScramKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScramKeys").field("iterations", &self.iterations).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,144 @@
+//! What is known about a client's connection.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rustls_pki_types::CertificateDer;
+
+/// One client connection, as the backend and the protocols see it.
+///
+/// It tells the peer of the socket from the client that a trusted proxy named: [`Connection::client`] is what access
+/// control and logs mean by "address".
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Connection {
+    /// A short name of the session, unique among the live ones of this process; stands on every log line.
+    pub id: SessionId,
+    /// The listener or service that accepted it, for logs and policies.
+    pub service: Arc<str>,
+    /// The other end of the socket; `None` where there is none (standard input, an in-process duplex).
+    pub peer: Option<SocketAddr>,
+    /// Our end of the socket.
+    pub local: Option<SocketAddr>,
+    /// The client's address and the address that it connected to, as a trusted proxy named them.
+    pub proxied: Option<(SocketAddr, SocketAddr)>,
+    /// The TLS layer, once there is one.
+    pub tls: Option<Arc<TlsInfo>>,
+    /// Whether something outside protects the bytes (a TLS proxy, a tunnel, a local socket): plain-text passwords are
+    /// then as safe as under TLS.
+    pub externally_secured: bool,
+}
+
+impl Connection {
+    /// A connection about which nothing is known yet.
+    #[must_use]
+    pub fn new(id: SessionId) -> Self {
+        Self { id, ..Self::default() }
+    }
+
+    /// The client's address: the one that a trusted proxy named, else the socket's peer.
+    #[must_use]
+    pub fn client(&self) -> Option<SocketAddr> {
+        self.proxied.map(|(client, _)| client).or(self.peer)
+    }
+
+    /// The address that the client connected to.
+    #[must_use]
+    pub fn server(&self) -> Option<SocketAddr> {
+        self.proxied.map(|(_, server)| server).or(self.local)
+    }
+
+    /// Whether secrets may pass: under TLS, or protected from outside.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.tls.is_some() || self.externally_secured
+    }
+}
+
+/// A session's name in logs: eight characters, letters and digits.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct SessionId(u64);
+
+impl SessionId {
+    /// The name for this number; numbers that differ in their low 47 bits have different names.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+        let mut rest = self.0;
+        let mut text = [0_u8; 8];
+        for place in text.iter_mut().rev() {
+            *place = DIGITS[(rest % 62) as usize];
+            rest /= 62;
+        }
+        text.iter().try_for_each(|byte| fmt::Write::write_char(f, char::from(*byte)))
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SessionId({self})")
+    }
+}
+
+/// What a completed TLS handshake tells the protocols.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct TlsInfo {
+    /// Protocol version, such as `TLSv1.3`.
+    pub version: String,
+    /// Cipher suite, such as `TLS13_AES_256_GCM_SHA384`.
+    pub cipher: String,
+    /// The host name that the client asked for (SNI).
+    pub server_name: Option<String>,
+    /// The application protocol agreed on (ALPN).
+    pub alpn: Option<Vec<u8>>,
+    /// The client's certificate chain, its own first; empty when it showed none.
+    pub client_certificates: Vec<CertificateDer<'static>>,
+    /// Channel binding data of type `tls-exporter` (RFC 9266); `None` where the session does not give it safely.
+    pub exporter: Option<ChannelBinding>,
+    /// Channel binding data of type `tls-server-end-point` (RFC 5929), of the certificate that was shown.
+    pub server_end_point: Option<ChannelBinding>,
+}
+
+/// Channel binding data. Its bytes tie a login to one TLS session, so `Debug` does not show them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ChannelBinding(Arc<[u8]>);
+
+impl ChannelBinding {
+    /// Takes the data.
+    #[must_use]
+    pub fn new(data: &[u8]) -> Self {
+        Self(data.into())
+    }
+
+    /// The data.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ChannelBinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ChannelBinding(***)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn session_names_are_eight_distinct_characters() {
+        let names: std::collections::HashSet<_> = (0..10_000).map(|n| SessionId::new(n).to_string()).collect();
+        assert_eq!(names.len(), 10_000);
+        assert!(names.iter().all(|name| name.len() == 8));
+    }
+}

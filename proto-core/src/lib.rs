@@ -1,0 +1,25 @@
+//! What the IMAP and POP3 server protocols of the Pillarbox family share.
+//!
+//! * [`backend`]: the traits that a program implements to have its mail served.
+//! * [`conversation`]: the contract between a protocol state machine and the loop that does its input and output.
+//! * [`auth`]: credentials, and the SASL mechanisms as state machines.
+//! * [`mail`]: UIDs, mod-sequences, flags, mailbox names: the vocabulary of mail stores.
+//!
+//! Nothing here opens a socket, reads a clock or names a runtime.
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod auth;
+pub mod backend;
+pub mod connection;
+pub mod conversation;
+pub mod env;
+pub mod mail;
+pub mod output;
+pub mod signal;
+
+pub use connection::Connection;
+pub use conversation::Conversation;
+pub use env::Env;
+pub use output::Output;
+pub use signal::Signal;
