@@ -1,0 +1,2 @@
+//! The mail server `pillarboxd`.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The Maildir++ store with its SQLite index.
