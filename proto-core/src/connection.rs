@@ -87,6 +87,35 @@ impl fmt::Debug for SessionId {
     }
 }
 
+/// When a listener's connections are under TLS. The listener carries it out; the protocols look at it to decide what
+/// they offer and what they allow before the handshake.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TlsMode {
+    /// Never: STARTTLS and STLS are neither offered nor accepted.
+    #[default]
+    No,
+    /// When the client asks for it with STARTTLS or STLS.
+    OnDemand,
+    /// As [`OnDemand`](Self::OnDemand), and nothing that names a user or touches mail is accepted before it.
+    Required,
+    /// From the first byte (RFC 8314, "implicit TLS"): STARTTLS and STLS are not offered.
+    Connection,
+}
+
+impl TlsMode {
+    /// Whether a connection in this mode can be upgraded by the client: it is offered STARTTLS or STLS.
+    #[must_use]
+    pub const fn upgrades(self) -> bool {
+        matches!(self, Self::OnDemand | Self::Required)
+    }
+
+    /// Whether this mode needs a certificate.
+    #[must_use]
+    pub const fn needs_certificate(self) -> bool {
+        !matches!(self, Self::No)
+    }
+}
+
 /// What a completed TLS handshake tells the protocols.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
