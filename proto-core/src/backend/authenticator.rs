@@ -53,6 +53,12 @@ pub trait Authenticator: Send + Sync {
         None
     }
 
+    /// The iteration count that the users' SCRAM keys have, to be shown for users that do not exist. `None`, the default,
+    /// for [`SCRAM_ITERATIONS`](crate::auth::SCRAM_ITERATIONS).
+    fn scram_iterations(&self) -> Option<u32> {
+        None
+    }
+
     /// Whose token is this (OAUTHBEARER, RFC 7628)? `user` is the name that the client gave, if any.
     ///
     /// # Errors
@@ -137,13 +143,15 @@ pub struct ScramKeys {
     pub stored_key: Secret,
     /// `ServerKey`.
     pub server_key: Secret,
+    /// The user's name as the backend spells it, where that may differ from what the client sent.
+    pub user: Option<String>,
 }
 
 impl ScramKeys {
     /// Puts stored keys together.
     #[must_use]
     pub fn new(salt: Vec<u8>, iterations: u32, stored_key: Secret, server_key: Secret) -> Self {
-        Self { salt, iterations, stored_key, server_key }
+        Self { salt, iterations, stored_key, server_key, user: None }
     }
 }
 

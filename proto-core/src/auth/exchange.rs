@@ -1,0 +1,176 @@
+//! One authentication, driven message by message.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::plain::{self, Login};
+use super::scram::Scram;
+use super::{Identity, Mechanism, prepare_user};
+use crate::backend::{Authenticator, Error};
+use crate::connection::Connection;
+use crate::env::Env;
+
+/// One authentication exchange, seen from the server.
+///
+/// It is fed the client's messages, Base64 removed (see [`framing`](super::framing)). It never outlives its end: after
+/// [`Step::Done`] or an error, every further step is an error.
+///
+/// Cancelling is the protocol's affair: drop the exchange.
+pub struct Exchange {
+    mechanism: Mechanism,
+    connection: Arc<Connection>,
+    env: Arc<dyn Env>,
+    state: State,
+}
+
+enum State {
+    Plain,
+    Login(Login),
+    External,
+    Scram(Box<Scram>),
+    Over,
+}
+
+/// What comes next in an exchange.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Step {
+    /// Send this challenge, which may be empty, and give the client's answer to the next step.
+    Challenge(Vec<u8>),
+    /// The client is authenticated.
+    Done {
+        /// Who it is.
+        identity: Identity,
+        /// A last message of the server, with which it proves that it too knows the secret. IMAP and POP3 can't send
+        /// it with their success reply: it goes out as a challenge, and the client has to answer it with an empty
+        /// response (RFC 4422, section 3.6; RFC 5034, section 4) before success is told.
+        data: Option<Vec<u8>>,
+    },
+}
+
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Challenge(_) => f.write_str("Challenge(***)"),
+            Self::Done { identity, .. } => f.debug_struct("Done").field("identity", identity).finish_non_exhaustive(),
+        }
+    }
+}
+
+/// Why an exchange failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SaslError {
+    /// The client broke the mechanism's rules, in this way. The text may be shown to it.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// The credentials are not good, or could not be checked.
+    #[error(transparent)]
+    Refused(#[from] Error),
+}
+
+impl From<SaslError> for Error {
+    /// For protocols that make no difference between a client that fails and one that fumbles.
+    fn from(error: SaslError) -> Self {
+        match error {
+            SaslError::Malformed(_) => Self::AuthenticationFailed,
+            SaslError::Refused(error) => error,
+        }
+    }
+}
+
+impl Exchange {
+    /// Begins an exchange. `offered` is the list that the client was shown: by it SCRAM notices when somebody in the
+    /// middle has removed the channel-binding mechanisms (RFC 5802, section 6).
+    ///
+    /// The caller has checked that the mechanism is in the list.
+    #[must_use]
+    pub fn new(mechanism: Mechanism, offered: &[Mechanism], connection: Arc<Connection>, env: Arc<dyn Env>) -> Self {
+        let state = match mechanism {
+            Mechanism::Plain => State::Plain,
+            Mechanism::Login => State::Login(Login::default()),
+            Mechanism::External => State::External,
+            Mechanism::Scram { hash, plus } => {
+                let plus_offered = offered.iter().any(|other| matches!(other, Mechanism::Scram { plus: true, .. }));
+                State::Scram(Box::new(Scram::new(hash, plus, plus_offered)))
+            }
+        };
+        Self { mechanism, connection, env, state }
+    }
+
+    /// The mechanism.
+    #[must_use]
+    pub fn mechanism(&self) -> Mechanism {
+        self.mechanism
+    }
+
+    /// Takes the client's next message. `None` begins an exchange for which the client sent no initial response; the
+    /// step then is the challenge that asks for one, empty in most mechanisms.
+    ///
+    /// # Errors
+    ///
+    /// [`SaslError::Malformed`] when the message breaks the mechanism's rules, [`SaslError::Refused`] when the
+    /// authenticator refuses. The exchange is over then.
+    pub async fn step(
+        &mut self,
+        authenticator: &dyn Authenticator,
+        response: Option<&[u8]>,
+    ) -> Result<Step, SaslError> {
+        let connection = &*self.connection;
+        // Over, until the step has come out well and there is more to come.
+        let identity = match (std::mem::replace(&mut self.state, State::Over), response) {
+            (State::Plain, Some(message)) => plain::plain(authenticator, connection, message).await?,
+            (State::External, Some(message)) => plain::external(authenticator, connection, message).await?,
+            (State::Login(mut login), Some(message)) if login.has_user() => {
+                login.password(authenticator, connection, message).await?
+            }
+            (State::Login(mut login), Some(message)) => {
+                login.user(message);
+                self.state = State::Login(login);
+                return Ok(Step::Challenge(Login::ASK_PASSWORD.to_vec()));
+            }
+            (State::Login(login), None) if !login.has_user() => {
+                self.state = State::Login(login);
+                return Ok(Step::Challenge(Login::ASK_USER.to_vec()));
+            }
+            (State::Scram(mut scram), Some(message)) => {
+                let step = scram.step(authenticator, connection, &*self.env, message).await?;
+                if matches!(step, Step::Challenge(_)) {
+                    self.state = State::Scram(scram);
+                }
+                return Ok(step);
+            }
+            (State::Over, _) | (State::Login(_), None) => {
+                return Err(SaslError::Malformed("the exchange is over"));
+            }
+            (state @ (State::Plain | State::External | State::Scram(_)), None) => {
+                self.state = state;
+                return Ok(Step::Challenge(Vec::new()));
+            }
+        };
+        Ok(Step::Done { identity, data: None })
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange").field("mechanism", &self.mechanism).finish_non_exhaustive()
+    }
+}
+
+/// Lets an authenticated user act as another, if one is named and the authenticator agrees.
+pub(super) async fn act_as(
+    authenticator: &dyn Authenticator,
+    connection: &Connection,
+    identity: Identity,
+    authzid: &[u8],
+) -> Result<Identity, SaslError> {
+    if authzid.is_empty() {
+        return Ok(identity);
+    }
+    let Some(authzid) = prepare_user(authzid) else { return Err(Error::AuthorizationFailed.into()) };
+    if *authzid == *identity.authcid {
+        return Ok(identity);
+    }
+    Ok(authenticator.authorize(connection, &identity, &authzid).await?)
+}

@@ -1,0 +1,135 @@
+//! The mechanisms, and which of them a client may use.
+
+use std::fmt;
+
+use crate::backend::{Questions, ScramHash};
+use crate::connection::Connection;
+
+/// A SASL mechanism that the library speaks as a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Mechanism {
+    /// PLAIN (RFC 4616).
+    Plain,
+    /// LOGIN, which old clients use in place of PLAIN; it was never standardised.
+    Login,
+    /// EXTERNAL (RFC 4422, appendix A): the client's TLS certificate.
+    External,
+    /// SCRAM (RFC 5802, RFC 7677).
+    Scram {
+        /// The hash function.
+        hash: ScramHash,
+        /// Bound to the TLS channel (the `-PLUS` variants).
+        plus: bool,
+    },
+}
+
+impl Mechanism {
+    /// All of them, strongest first: the order in which clients see them.
+    const ALL: [Self; 7] = [
+        Self::Scram { hash: ScramHash::Sha256, plus: true },
+        Self::Scram { hash: ScramHash::Sha256, plus: false },
+        Self::Scram { hash: ScramHash::Sha1, plus: true },
+        Self::Scram { hash: ScramHash::Sha1, plus: false },
+        Self::External,
+        Self::Plain,
+        Self::Login,
+    ];
+
+    /// The registered name, such as `SCRAM-SHA-256-PLUS`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::Login => "LOGIN",
+            Self::External => "EXTERNAL",
+            Self::Scram { hash: ScramHash::Sha1, plus: false } => "SCRAM-SHA-1",
+            Self::Scram { hash: ScramHash::Sha1, plus: true } => "SCRAM-SHA-1-PLUS",
+            Self::Scram { hash: ScramHash::Sha256, plus: false } => "SCRAM-SHA-256",
+            Self::Scram { hash: ScramHash::Sha256, plus: true } => "SCRAM-SHA-256-PLUS",
+        }
+    }
+
+    /// The mechanism of this name, in any case; `None` for one that the library does not speak.
+    #[must_use]
+    pub fn parse(name: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|mechanism| name.eq_ignore_ascii_case(mechanism.name().as_bytes()))
+    }
+
+    /// Whether a client may use it here: the authenticator answers its question, the channel has what it needs, and no
+    /// password goes over the wire readable unless `allow_plaintext` says that this is wanted.
+    #[must_use]
+    pub fn allowed(self, questions: &Questions, connection: &Connection, allow_plaintext: bool) -> bool {
+        match self {
+            Self::Plain | Self::Login => questions.password && (allow_plaintext || connection.is_secure()),
+            Self::External => {
+                questions.certificate && connection.tls.as_ref().is_some_and(|tls| !tls.client_certificates.is_empty())
+            }
+            Self::Scram { hash, plus } => {
+                let answered = match hash {
+                    ScramHash::Sha1 => questions.scram_sha1,
+                    ScramHash::Sha256 => questions.scram_sha256,
+                };
+                answered && (!plus || binds_channel(connection))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Mechanism {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The mechanisms that a client may use on this connection, strongest first. CAPABILITY, CAPA and the check of an
+/// AUTHENTICATE or AUTH command all go by this list. It is empty where none may be used.
+#[must_use]
+pub fn offered(questions: &Questions, connection: &Connection, allow_plaintext: bool) -> Vec<Mechanism> {
+    Mechanism::ALL.into_iter().filter(|mechanism| mechanism.allowed(questions, connection, allow_plaintext)).collect()
+}
+
+fn binds_channel(connection: &Connection) -> bool {
+    connection.tls.as_ref().is_some_and(|tls| tls.exporter.is_some() || tls.server_end_point.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::connection::{ChannelBinding, SessionId, TlsInfo};
+
+    fn names(questions: &Questions, connection: &Connection, allow_plaintext: bool) -> Vec<&'static str> {
+        offered(questions, connection, allow_plaintext).into_iter().map(Mechanism::name).collect()
+    }
+
+    #[test]
+    fn names_are_parsed_in_any_case() {
+        for mechanism in Mechanism::ALL {
+            assert_eq!(Mechanism::parse(mechanism.name().as_bytes()), Some(mechanism));
+            assert_eq!(Mechanism::parse(mechanism.name().to_lowercase().as_bytes()), Some(mechanism));
+        }
+        assert_eq!(Mechanism::parse(b"SCRAM-SHA-25"), None);
+        assert_eq!(Mechanism::parse(b""), None);
+    }
+
+    #[test]
+    fn the_offer_follows_from_the_channel() {
+        let all = Questions { scram_sha256: true, scram_sha1: true, certificate: true, ..Questions::default() };
+        let mut connection = Connection::new(SessionId::new(1));
+        assert_eq!(names(&all, &connection, false), ["SCRAM-SHA-256", "SCRAM-SHA-1"]);
+        assert_eq!(names(&all, &connection, true), ["SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN"]);
+        connection.tls = Some(Arc::new(TlsInfo {
+            exporter: Some(ChannelBinding::new(b"binding")),
+            client_certificates: vec![vec![1].into()],
+            ..TlsInfo::default()
+        }));
+        let everything =
+            ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-1", "EXTERNAL", "PLAIN", "LOGIN"];
+        assert_eq!(names(&all, &connection, false), everything);
+        assert_eq!(names(&Questions::default(), &connection, false), ["PLAIN", "LOGIN"]);
+        connection.tls = Some(Arc::new(TlsInfo::default()));
+        assert_eq!(names(&all, &connection, false), ["SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN"]);
+    }
+}
