@@ -2,7 +2,7 @@
 //!
 //! Three parts that know nothing of each other's callers:
 //!
-//! * `framer` finds where a command ends, literals included, without looking at a byte twice, and hands the literals
+//! * [`framer`] finds where a command ends, literals included, without looking at a byte twice, and hands the literals
 //!   of APPEND on in pieces instead of gathering them.
 //! * [`parse`] turns one finished command into a [`command::Command`] that borrows from it. Lists stay what they were
 //!   on the wire: they are checked once and read again when somebody asks for their members, so that the commands
@@ -26,9 +26,11 @@
 //! ```
 
 pub(crate) mod chars;
+pub mod classify;
 pub mod command;
 pub(crate) mod cursor;
 pub mod error;
+pub mod framer;
 pub mod limits;
 pub mod parse;
 pub mod string;
