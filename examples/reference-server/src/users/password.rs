@@ -1,0 +1,180 @@
+//! Hashes of passwords, and the threads that work them out.
+
+use std::fmt;
+use std::sync::Arc;
+
+use argon2::password_hash::phc;
+use argon2::{Argon2, PasswordHasher, PasswordVerifier};
+use pillarbox_proto_core::auth::{Secret, prepare_password};
+use pillarbox_proto_core::backend::{Error, Result as BackendResult};
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+use crate::data::random;
+use crate::exit::{Failure, Result, Status};
+
+/// The hash of a password, as a PHC string of argon2id with 19 MiB of memory and two passes.
+#[derive(Clone)]
+pub struct PasswordHash(Arc<Zeroizing<String>>);
+
+impl PasswordHash {
+    /// Hashes a password, prepared as the login mechanisms prepare it. It takes a while.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no random octets.
+    pub fn new(password: &Secret) -> Result<Self> {
+        let salt = random::<16>()?;
+        let failed = |error| Failure::new(Status::Software, format_args!("hashing a password: {error}"));
+        let hash: phc::PasswordHash =
+            Argon2::default().hash_password_with_salt(prepare_password(password).expose(), &salt).map_err(failed)?;
+        Ok(Self(Arc::new(Zeroizing::new(hash.to_string()))))
+    }
+
+    /// Takes a PHC string; `None` if it is not one of argon2.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let hash = phc::PasswordHash::new(text).ok()?;
+        let usable = hash.algorithm.as_str().starts_with("argon2") && hash.salt.is_some() && hash.hash.is_some();
+        usable.then(|| Self(Arc::new(Zeroizing::new(text.to_owned()))))
+    }
+
+    /// The PHC string. Named so that every place that looks at a secret is easily found.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether this is the hash of that password, which has been prepared. It takes a while.
+    #[must_use]
+    pub fn verify(&self, password: &Secret) -> bool {
+        match phc::PasswordHash::new(&self.0) {
+            Ok(hash) => Argon2::default().verify_password(password.expose(), &hash).is_ok(),
+            Err(_) => false,
+        }
+    }
+
+    /// A hash that costs as much to check as any other, and that no password has: its salt is not used for any user, and
+    /// nobody looks at the outcome.
+    fn of_nobody() -> Self {
+        const TEXT: &str =
+            "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5J3Mgc2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        Self(Arc::new(Zeroizing::new(TEXT.to_owned())))
+    }
+}
+
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Checks passwords away from the threads that serve connections, a few at a time. Each check takes 19 MiB.
+#[derive(Debug)]
+pub struct HashPool {
+    running: Arc<Semaphore>,
+    queued: Semaphore,
+    nobody: PasswordHash,
+}
+
+impl HashPool {
+    /// Room for so many checks at a time, and for so many that wait or run.
+    #[must_use]
+    pub fn new(at_a_time: usize, queue: usize) -> Self {
+        Self {
+            running: Arc::new(Semaphore::new(at_a_time.max(1))),
+            queued: Semaphore::new(queue.max(1)),
+            nobody: PasswordHash::of_nobody(),
+        }
+    }
+
+    /// Whether this is the password of that user; `None` for a user who does not exist, which takes the same time.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] when too many checks wait already.
+    pub async fn verify(&self, hash: Option<PasswordHash>, password: Secret) -> BackendResult<bool> {
+        let unavailable = |what: &'static str| Error::unavailable(what);
+        let _queued = self.queued.try_acquire().map_err(|_| unavailable("too many logins wait"))?;
+        let running = Arc::clone(&self.running);
+        let running = running.acquire_owned().await.map_err(|_| unavailable("the server stops"))?;
+        let known = hash.is_some();
+        let hash = hash.unwrap_or_else(|| self.nobody.clone());
+        let check = tokio::task::spawn_blocking(move || {
+            let good = hash.verify(&password);
+            // Held to the end, also when the client has gone: the memory is in use until then.
+            drop(running);
+            good
+        });
+        let good = check.await.map_err(|_| unavailable("the check of a password failed"))?;
+        Ok(good && known)
+    }
+}
+
+/// A password that nobody has thought of: 80 random bits, in letters and digits that are not easily mistaken.
+///
+/// # Errors
+///
+/// When the system has no random octets.
+pub fn generate_password() -> Result<Secret> {
+    const DIGITS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let octets = Zeroizing::new(random::<16>()?);
+    let mut password = Vec::with_capacity(19);
+    for (at, octet) in octets.iter().enumerate() {
+        if at > 0 && at % 4 == 0 {
+            password.push(b'-');
+        }
+        password.extend(DIGITS.get(usize::from(octet % 32)));
+    }
+    Ok(Secret::new(password))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_are_salted_and_not_shown() {
+        let password = Secret::new("e\u{301}");
+        let (one, two) = (PasswordHash::new(&password).unwrap(), PasswordHash::new(&password).unwrap());
+        assert_ne!(one.expose(), two.expose());
+        assert!(one.expose().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
+        // The composed form is what mechanisms hand over.
+        assert!(one.verify(&Secret::new("\u{e9}")) && !one.verify(&Secret::new("x")));
+        assert!(PasswordHash::parse(one.expose()).unwrap().verify(&Secret::new("\u{e9}")));
+        assert_eq!(format!("{one:?}"), "***");
+        for text in ["", "x", "$argon2id$v=19$m=19456,t=2,p=1$", "$pbkdf2-sha256$i=1$YWFhYWFhYWE$YWFhYWFhYWFhYWE"] {
+            assert!(PasswordHash::parse(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn nobodys_hash_costs_what_any_other_costs() {
+        let params = |hash: &PasswordHash| phc::PasswordHash::new(hash.expose()).unwrap().params;
+        let nobody = PasswordHash::of_nobody();
+        assert!(PasswordHash::parse(nobody.expose()).is_some());
+        assert_eq!(params(&nobody), params(&PasswordHash::new(&Secret::new(*b"x")).unwrap()));
+    }
+
+    #[tokio::test]
+    async fn the_pool_is_bounded_and_refuses_what_does_not_fit() {
+        let pool = HashPool::new(1, 2);
+        let hash = PasswordHash::new(&Secret::new(*b"right")).unwrap();
+        let verify = |hash: Option<&PasswordHash>, password: &str| pool.verify(hash.cloned(), Secret::new(password));
+        let (one, two, three) =
+            tokio::join!(verify(Some(&hash), "right"), verify(Some(&hash), "wrong"), verify(Some(&hash), "right"));
+        assert!(one.unwrap());
+        assert!(!two.unwrap());
+        assert!(matches!(three, Err(Error::Unavailable(_))));
+        assert!(!verify(None, "right").await.unwrap());
+        assert!(verify(Some(&hash), "right").await.unwrap());
+    }
+
+    #[test]
+    fn generated_passwords_differ() {
+        let (one, two) = (generate_password().unwrap(), generate_password().unwrap());
+        assert!(one != two);
+        assert_eq!(one.expose().len(), 19);
+        assert!(one.expose().iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-'));
+    }
+}
