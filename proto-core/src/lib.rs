@@ -15,6 +15,9 @@ pub mod connection;
 pub mod conversation;
 pub mod env;
 pub mod mail;
+#[cfg(feature = "memory")]
+#[cfg_attr(docsrs, doc(cfg(feature = "memory")))]
+pub mod memory;
 pub mod output;
 pub mod signal;
 

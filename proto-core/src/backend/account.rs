@@ -117,7 +117,7 @@ pub trait Account: Send + Sync {
     /// [`Error::NoSuchMailbox`] when the target is missing; [`Error::Expunged`] when none of the messages is left.
     async fn copy(&self, request: CopyRequest) -> Result<Copied> {
         let append = self.append(AppendRequest::new(request.to.clone())).await?;
-        defaults::copy(append, request).await
+        defaults::copy_by_append(append, request).await
     }
 
     /// Moves messages, each at once or not at all. Default: copy, then expunge of what was copied.

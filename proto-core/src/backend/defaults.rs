@@ -38,7 +38,13 @@ pub(super) async fn status(opened: Opened, items: StatusItems) -> Result<Status>
     }
 }
 
-pub(super) async fn copy(mut append: Box<dyn Append>, request: CopyRequest) -> Result<Copied> {
+/// Copies messages by reading them from their mailbox and writing them to an [`Append`]: the default of
+/// [`Account::copy`](super::Account::copy), for backends that override it for mailboxes of their own.
+///
+/// # Errors
+///
+/// [`Error::Expunged`] when none of the messages is left; else as the store that failed said.
+pub async fn copy_by_append(mut append: Box<dyn Append>, request: CopyRequest) -> Result<Copied> {
     let data = FetchData { flags: true, internal_date: true, ..FetchData::default() };
     let mut rows = request.from.fetch(FetchRequest::new(request.uids, data)).await?;
     let mut batch = Batch::new(ROWS, CHUNK);
@@ -52,7 +58,9 @@ pub(super) async fn copy(mut append: Box<dyn Append>, request: CopyRequest) -> R
                 Err(error) => return Err(error),
             };
             let size = message.len();
-            append.begin(AppendMessage { binary: true, ..AppendMessage::new(size, row.flags, row.internal_date) }).await?;
+            append
+                .begin(AppendMessage { binary: true, ..AppendMessage::new(size, row.flags, row.internal_date) })
+                .await?;
             let mut at = 0;
             while at < size {
                 let chunk: Bytes = message.read(at, CHUNK).await?;
@@ -75,7 +83,13 @@ pub(super) async fn copy(mut append: Box<dyn Append>, request: CopyRequest) -> R
     Ok(Copied::new(appended.uid_validity, sources.into_iter().zip(appended.uids).collect()))
 }
 
-pub(super) async fn expunge_moved(from: &dyn Mailbox, copied: &Copied) -> Result<()> {
+/// Removes what was copied from where it was: the second half of the default of
+/// [`Account::move_to`](super::Account::move_to).
+///
+/// # Errors
+///
+/// As [`Mailbox::expunge`].
+pub async fn expunge_moved(from: &dyn Mailbox, copied: &Copied) -> Result<()> {
     let uids: UidSet = copied.pairs.iter().map(|(old, _)| *old).collect();
     from.expunge(ExpungeRequest { uids, only_deleted: false }).await.map(|_| ())
 }

@@ -36,6 +36,7 @@ pub use account::{
 pub use append::{Append, AppendMessage, AppendRequest, Appended, CommitOptions};
 pub use authenticator::{Authenticator, Questions, ScramHash, ScramKeys};
 pub use changes::{Changes, ChangesRequest, Fate};
+pub use defaults::{copy_by_append, expunge_moved};
 pub use error::{BoxError, Error, Result};
 pub use mailbox::{
     Access, ExpungeRequest, Expunged, FinishRequest, Finished, Mailbox, MailboxId, StoreOp, StoreRequest, Stored,

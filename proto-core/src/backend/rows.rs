@@ -50,14 +50,8 @@ pub struct FetchData {
 
 impl FetchData {
     /// Only flags.
-    pub const FLAGS: Self = Self {
-        flags: true,
-        internal_date: false,
-        size: false,
-        unique_id: false,
-        summary: false,
-        inline: 0,
-    };
+    pub const FLAGS: Self =
+        Self { flags: true, internal_date: false, size: false, unique_id: false, summary: false, inline: 0 };
 
     /// Everything that both ask for.
     #[must_use]
