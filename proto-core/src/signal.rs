@@ -99,7 +99,7 @@ impl Signal {
 
     fn poll_beyond(&self, since: u64, ticket: &mut Option<Ticket>, cx: &Context<'_>) -> Poll<u64> {
         let mut state = self.lock();
-        // Declared after the guard's creation but dropped after its explicit release: wakers run foreign code.
+        // A waker that is given up is dropped after the lock is released, as its drop may run anything too.
         let replaced;
         let poll = if state.current > since {
             replaced = ticket.take().and_then(|ticket| state.leave(ticket));
@@ -231,5 +231,145 @@ impl Future for WaitBeyondOwned {
 impl Drop for WaitBeyondOwned {
     fn drop(&mut self) {
         self.signal.leave(&mut self.ticket);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn counter() -> (Arc<Count>, Waker) {
+        let count = Arc::new(Count::default());
+        (Arc::clone(&count), Waker::from(count))
+    }
+
+    fn poll<F: Future<Output = u64> + Unpin>(future: &mut F, waker: &Waker) -> Poll<u64> {
+        Pin::new(future).poll(&mut Context::from_waker(waker))
+    }
+
+    fn slots(signal: &Signal) -> (usize, usize) {
+        let state = signal.lock();
+        (state.waiting, state.slots.len())
+    }
+
+    #[test]
+    fn late_comers_see_the_number_at_once() {
+        let signal = Signal::new(5);
+        let (_, waker) = counter();
+        assert_eq!(poll(&mut signal.wait_beyond(4), &waker), Poll::Ready(5));
+        assert_eq!(poll(&mut signal.wait_beyond(5), &waker), Poll::Pending);
+        assert_eq!((signal.raise(), signal.current()), (6, 6));
+        signal.advance(3);
+        assert_eq!(signal.current(), 6);
+        assert_eq!(poll(&mut signal.wait_beyond(5), &waker), Poll::Ready(6));
+    }
+
+    #[test]
+    fn a_wake_up_for_each_waiter_and_each_change() {
+        let signal = Arc::new(Signal::default());
+        let (count, waker) = counter();
+        let mut near: Vec<_> = (0..10_000).map(|_| signal.wait_beyond(0)).collect();
+        let mut far = Arc::clone(&signal).wait_beyond_owned(1);
+        assert!(near.iter_mut().all(|wait| poll(wait, &waker).is_pending()));
+        assert!(poll(&mut far, &waker).is_pending());
+        assert_eq!(slots(&signal), (10_001, 10_001));
+        signal.advance(0);
+        assert_eq!(count.0.load(Ordering::SeqCst), 0);
+        signal.advance(1);
+        assert_eq!(count.0.load(Ordering::SeqCst), 10_001);
+        assert!(poll(&mut far, &waker).is_pending());
+        assert_eq!(slots(&signal), (1, 1));
+        assert!(near.iter_mut().all(|wait| poll(wait, &waker) == Poll::Ready(1)));
+        signal.advance(2);
+        assert_eq!(count.0.load(Ordering::SeqCst), 10_002);
+        assert_eq!(poll(&mut far, &waker), Poll::Ready(2));
+        assert_eq!(slots(&signal), (0, 0));
+    }
+
+    #[test]
+    fn a_dropped_waiter_leaves_nothing() {
+        let signal = Signal::new(0);
+        let (count, waker) = counter();
+        let mut kept = signal.wait_beyond(0);
+        assert!(poll(&mut kept, &waker).is_pending());
+        for _ in 0..1000 {
+            let mut wait = signal.wait_beyond(0);
+            assert!(poll(&mut wait, &waker).is_pending());
+            // The same task again takes no second place.
+            assert!(poll(&mut wait, &waker).is_pending());
+        }
+        assert_eq!(slots(&signal), (1, 2));
+        let held = Arc::strong_count(&count);
+        drop(kept);
+        assert_eq!((slots(&signal), Arc::strong_count(&count)), ((0, 0), held - 1));
+        signal.raise();
+        assert_eq!(count.0.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn a_waiter_of_an_earlier_round_takes_no_foreign_place() {
+        let signal = Signal::new(0);
+        let (count, waker) = counter();
+        let mut old = signal.wait_beyond(9);
+        assert!(poll(&mut old, &waker).is_pending());
+        signal.raise();
+        let mut new = signal.wait_beyond(1);
+        assert!(poll(&mut new, &waker).is_pending());
+        drop(old);
+        assert_eq!(slots(&signal).0, 1);
+        signal.raise();
+        assert_eq!(count.0.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn a_future_that_moves_to_another_task_wakes_that() {
+        let signal = Signal::new(0);
+        let ((first, one), (second, two)) = (counter(), counter());
+        let mut wait = signal.wait_beyond(0);
+        assert!(poll(&mut wait, &one).is_pending());
+        assert!(poll(&mut wait, &two).is_pending());
+        signal.raise();
+        assert_eq!((first.0.load(Ordering::SeqCst), second.0.load(Ordering::SeqCst)), (0, 1));
+    }
+
+    #[test]
+    fn a_place_is_as_small_as_a_waker() {
+        assert_eq!(size_of::<Slot>(), size_of::<Waker>());
+        fn is_send<T: Send + 'static>(_: T) {}
+        is_send(Arc::new(Signal::new(0)).wait_beyond_owned(0));
+    }
+
+    #[test]
+    fn threads_that_wait_and_raise() {
+        let signal = Arc::new(Signal::new(0));
+        let waiters: Vec<_> = (0..4)
+            .map(|_| {
+                let signal = Arc::clone(&signal);
+                std::thread::spawn(move || {
+                    let mut seen = 0;
+                    while seen < 1000 {
+                        let now = futures::executor::block_on(signal.wait_beyond(seen));
+                        assert!(now > seen);
+                        seen = now;
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..1000 {
+            signal.raise();
+        }
+        waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
+        assert_eq!(slots(&signal).0, 0);
     }
 }

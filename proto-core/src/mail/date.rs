@@ -291,3 +291,149 @@ fn month_of(name: [u8; 3]) -> Option<u8> {
     let at = MONTHS.iter().position(|month| month.as_bytes().eq_ignore_ascii_case(&name))?;
     Some(at as u8 + 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn date_times_of_the_grammar() {
+        for (text, unix, days) in [
+            ("17-Jul-1996 02:44:25 -0700", 837_596_665, 9694),
+            (" 1-Jan-1970 00:00:00 +0000", 0, 0),
+            ("31-Dec-1969 23:59:59 +0000", -1, -1),
+            (" 1-Jan-1970 01:00:00 +0200", -3600, 0),
+            ("29-Feb-2000 12:00:00 +0530", 951_805_800, 11_016),
+            (" 1-Jan-0000 00:00:00 +0000", -62_167_219_200, -719_528),
+            ("31-Dec-9999 23:59:59 -2359", 253_402_387_139, 2_932_896),
+            (" 1-Jan-0000 00:00:00 +2359", -62_167_305_540, -719_528),
+        ] {
+            let date = DateTime::parse(text.as_bytes()).unwrap();
+            assert_eq!((date.unix(), date.days()), (unix, days), "{text}");
+            assert_eq!(date.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn other_spellings_of_a_date_time() {
+        let parse = |text: &str| DateTime::parse(text.as_bytes()).map(|date| date.to_string());
+        assert_eq!(parse("07-JUL-1996 02:44:25 -0000").unwrap(), " 7-Jul-1996 02:44:25 +0000");
+        assert_eq!(parse("31-dec-2016 23:59:60 +0000").unwrap(), "31-Dec-2016 23:59:59 +0000");
+    }
+
+    #[test]
+    fn date_times_that_are_none() {
+        use InvalidDate::{Day, Offset, Syntax, Time};
+        for (text, why) in [
+            ("", Syntax),
+            ("1-Jul-1996 02:44:25 -0700", Syntax),
+            ("17-Jul-1996 02:44:25 -0700 ", Syntax),
+            ("\"7-Jul-1996 02:44:25 -0700", Syntax),
+            ("1 -Jul-1996 02:44:25 -0700", Syntax),
+            ("17-Jul-1996 02:44:25  0700", Syntax),
+            ("17-Jux-1996 02:44:25 -0700", Syntax),
+            ("17-Jul-96   02:44:25 -0700", Syntax),
+            ("17-Jul-1996 2:44:25 -07000", Syntax),
+            ("17-Jul-1996 02:44:2\u{b2} -070", Syntax),
+            (" 0-Jul-1996 02:44:25 -0700", Day),
+            ("32-Jan-1996 02:44:25 -0700", Day),
+            ("29-Feb-1900 02:44:25 -0700", Day),
+            ("31-Apr-1996 02:44:25 -0700", Day),
+            ("17-Jul-1996 24:00:00 -0700", Time),
+            ("17-Jul-1996 23:60:00 -0700", Time),
+            ("17-Jul-1996 23:00:61 -0700", Time),
+            ("17-Jul-1996 02:44:25 -2400", Offset),
+            ("17-Jul-1996 02:44:25 +0060", Offset),
+        ] {
+            assert_eq!(DateTime::parse(text.as_bytes()), Err(why), "{text}");
+        }
+        assert_eq!(DateTime::from_unix_at(0, i16::MIN), Err(Offset));
+        assert_eq!(DateTime::from_parts((10_000, 1, 1), (0, 0, 0), 0), Err(Day));
+        assert_eq!(DateTime::from_parts((1996, 13, 1), (0, 0, 0), 0), Err(Day));
+    }
+
+    #[test]
+    fn dates_of_the_grammar() {
+        for (text, days) in [
+            ("1-Feb-1994", Some(8797)),
+            ("01-feb-1994", Some(8797)),
+            ("1-Jan-1970", Some(0)),
+            ("31-Dec-1969", Some(-1)),
+            ("29-Feb-2000", Some(11_016)),
+            ("32-Jan-1994", None),
+            ("30-Feb-2000", None),
+            ("29-Feb-1994", None),
+            ("0-Feb-1994", None),
+            (" 1-Feb-1994", None),
+            ("001-Feb-1994", None),
+            ("1-Feb-94", None),
+            ("1-Feb-19940", None),
+            ("-Feb-1994", None),
+            ("1-Feb-1994 ", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_date(text.as_bytes()), days, "{text}");
+        }
+    }
+
+    #[test]
+    fn instants_beyond_the_wire_are_held() {
+        assert_eq!(DateTime::from_unix(i64::MAX).to_string(), "31-Dec-9999 23:59:59 +0000");
+        assert_eq!(DateTime::from_unix(i64::MIN).to_string(), " 1-Jan-0000 00:00:00 +0000");
+        assert_eq!(DateTime::from_unix_at(i64::MAX, 120).unwrap().to_string(), "31-Dec-9999 23:59:59 +0200");
+    }
+
+    #[test]
+    fn order_is_by_instant() {
+        let east = DateTime::parse(b" 2-Jan-2020 01:00:00 +0900").unwrap();
+        let west = DateTime::parse(b" 1-Jan-2020 23:00:00 -0800").unwrap();
+        assert!(east < west && east.days() > west.days());
+    }
+
+    #[test]
+    fn system_time_and_back() {
+        let before = UNIX_EPOCH - Duration::from_millis(1500);
+        assert_eq!(DateTime::from(before).unix(), -2);
+        assert_eq!(SystemTime::from(DateTime::from_unix(-2)), UNIX_EPOCH - Duration::from_secs(2));
+        let after = UNIX_EPOCH + Duration::from_millis(1500);
+        assert_eq!(DateTime::from(after).unix(), 1);
+        assert_eq!(SystemTime::from(DateTime::from_unix(1)), UNIX_EPOCH + Duration::from_secs(1));
+    }
+
+    #[test]
+    fn every_day_follows_the_one_before() {
+        let (mut year, mut month, mut day) = (1582, 1, 1);
+        let first = days_from_civil(year, month, day);
+        for days in first..first + 200_000 {
+            assert_eq!(days_from_civil(year, month, day), days);
+            assert_eq!(civil_from_days(days), (year, month, day));
+            assert_eq!(checked_days(year, month, day), Some(days));
+            day += 1;
+            if checked_days(year, month, day).is_none() {
+                (month, day) = (month + 1, 1);
+                if month == 13 {
+                    (year, month) = (year + 1, 1);
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(seconds in -62_167_000_000i64..253_402_000_000, offset in -1439i16..=1439) {
+            let date = DateTime::from_unix_at(seconds, offset).unwrap();
+            prop_assert_eq!(date.unix(), seconds);
+            prop_assert_eq!(DateTime::parse(date.to_string().as_bytes()), Ok(date));
+            prop_assert_eq!(DateTime::from_parts(date.civil(), date.clock(), offset), Ok(date));
+            let text = date.to_string();
+            prop_assert_eq!(parse_date(text.as_bytes()[..11].trim_ascii_start()), Some(date.days()));
+        }
+
+        #[test]
+        fn no_input_panics(text in prop::collection::vec(any::<u8>(), 0..32), days in any::<i64>(), seconds in any::<i64>()) {
+            let _ = (DateTime::parse(&text), parse_date(&text), civil_from_days(days));
+            let _ = DateTime::from_unix(seconds).to_string();
+        }
+    }
+}

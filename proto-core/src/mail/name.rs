@@ -262,3 +262,156 @@ impl fmt::Debug for MailboxName {
         fmt::Debug::fmt(&self.0, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn name(text: &str) -> MailboxName {
+        MailboxName::new(text).unwrap()
+    }
+
+    #[test]
+    fn texts_that_are_no_names() {
+        use InvalidMailboxName::{Control, Empty, TooLong};
+        for (text, why) in [
+            ("", Empty),
+            ("a\0", Control(1)),
+            ("\r\n", Control(0)),
+            ("ab\u{7f}", Control(2)),
+            ("\u{e4}\u{85}", Control(2)),
+            ("a\u{2028}", Control(1)),
+            ("a\u{2029}b", Control(1)),
+        ] {
+            assert_eq!(MailboxName::new(text), Err(why), "{text:?}");
+        }
+        assert!(MailboxName::new(&"x".repeat(1000)).is_ok());
+        assert_eq!(MailboxName::new(&"x".repeat(1001)), Err(TooLong));
+    }
+
+    #[test]
+    fn inbox_in_any_case_but_only_whole() {
+        for text in ["INBOX", "inbox", "InBoX"] {
+            assert_eq!(name(text).as_str(), "INBOX");
+            assert!(name(text).is_inbox());
+        }
+        for text in ["inbox/a", "inboxes", "a/inbox", "INBOX "] {
+            assert_eq!(name(text).as_str(), text);
+            assert!(!name(text).is_inbox());
+        }
+        assert_eq!(name("a/inbox").leaf('/'), "inbox");
+    }
+
+    #[test]
+    fn hierarchy() {
+        let deep = name("a/b/c");
+        assert_eq!(deep.components('/').collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert_eq!(deep.components('.').collect::<Vec<_>>(), ["a/b/c"]);
+        assert_eq!(deep.leaf('/'), "c");
+        assert_eq!(deep.parent('/'), Some(name("a/b")));
+        assert_eq!(name("a").parent('/'), None);
+        assert_eq!(name("/a").parent('/'), None);
+        assert_eq!(name("inbox/a").parent('/'), Some(MailboxName::inbox()));
+        assert!(deep.is_child_of(&name("a/b"), '/') && !deep.is_child_of(&name("a"), '/'));
+        assert!(deep.is_inferior_to(&name("a"), '/') && !deep.is_inferior_to(&deep, '/'));
+        assert!(!name("ab/c").is_inferior_to(&name("a"), '/'));
+        assert!(
+            name("a//b").has_empty_level('/') && name("a/").has_empty_level('/') && name("/a").has_empty_level('/')
+        );
+        assert!(!deep.has_empty_level('/'));
+        assert!(name("a*").has_wildcard() && name("%").has_wildcard() && !deep.has_wildcard());
+    }
+
+    #[test]
+    fn rename_of_trees() {
+        let rename = |what: &str, from: &str, to: &str| {
+            name(what).replace_prefix(&name(from), &name(to), '/').map(|new| new.map(|new| new.to_string()))
+        };
+        assert_eq!(rename("a/b", "a/b", "c"), Ok(Some("c".to_owned())));
+        assert_eq!(rename("a/b/x/y", "a/b", "c/d"), Ok(Some("c/d/x/y".to_owned())));
+        assert_eq!(rename("a/bb", "a/b", "c"), Ok(None));
+        assert_eq!(rename("a", "a/b", "c"), Ok(None));
+        let long = "y".repeat(990);
+        assert_eq!(rename(&format!("a/{long}"), "a", "0123456789"), Err(InvalidMailboxName::TooLong));
+    }
+
+    #[test]
+    fn list_patterns() {
+        let matches = |pattern, name| MailboxName::matches(pattern, name, Some('/'));
+        for (pattern, name, expected) in [
+            ("*", "a/b/c", true),
+            ("%", "a/b/c", false),
+            ("%", "abc", true),
+            ("%/%", "a/b", true),
+            ("%/%", "a/b/c", false),
+            ("a/*", "a", false),
+            ("a/*", "a/", true),
+            ("a*", "a", true),
+            ("a%", "a", true),
+            ("a%", "a/b", false),
+            ("*%", "a/b", true),
+            ("%*", "a/b", true),
+            ("%%", "a/b", false),
+            ("*/b", "a/a/b", true),
+            ("%/b", "a/a/b", false),
+            ("*/%/c", "x/y/b/c", true),
+            ("a*b%c", "a/b/b_c", true),
+            ("a*b%c", "a/b/b/c", false),
+            ("", "a", false),
+            ("", "", true),
+            ("*", "", true),
+            ("inbox", "INBOX", true),
+            ("InB%", "INBOX", true),
+            ("inbox/%", "INBOX/a", false),
+            ("INBOX/%", "INBOX/a", true),
+            ("A", "a", false),
+            ("\u{e4}%", "\u{e4}\u{f6}", true),
+            ("%\u{f6}", "\u{e4}/\u{f6}", false),
+        ] {
+            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        }
+        assert!(MailboxName::matches("%", "a/b", None));
+        assert!(MailboxName::matches("%", "a/b", Some('.')));
+    }
+
+    #[test]
+    fn hostile_patterns_end() {
+        let name = "a".repeat(1000);
+        assert!(MailboxName::matches(&"*%".repeat(500_000), &name, Some('/')));
+        assert!(!MailboxName::matches(&"%".repeat(1_000_000), "a/b", Some('/')));
+        assert!(!MailboxName::matches(&"%a".repeat(1000), &"a".repeat(999), Some('/')));
+        assert!(MailboxName::matches(&"*a".repeat(1000), &name, Some('/')));
+        assert!(!MailboxName::matches(&format!("{}b", "*a".repeat(999)), &name, Some('/')));
+        assert!(!MailboxName::matches(&"a".repeat(10_000_000), &name, Some('/')));
+    }
+
+    /// The definition, step by step; exponential.
+    fn plain(pattern: &[char], name: &[char]) -> bool {
+        match (pattern, name) {
+            ([], []) => true,
+            (['*', rest @ ..], _) => plain(rest, name) || (!name.is_empty() && plain(pattern, &name[1..])),
+            (['%', rest @ ..], _) => {
+                plain(rest, name) || (name.first().is_some_and(|c| *c != '/') && plain(pattern, &name[1..]))
+            }
+            ([a, pattern @ ..], [b, name @ ..]) => a == b && plain(pattern, name),
+            _ => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn matches_as_defined(pattern in "[ab/*%]{0,10}", name in "[ab/]{0,10}") {
+            let (p, n): (Vec<_>, Vec<_>) = (pattern.chars().collect(), name.chars().collect());
+            prop_assert_eq!(MailboxName::matches(&pattern, &name, Some('/')), plain(&p, &n));
+        }
+
+        #[test]
+        fn children_and_parents_agree(a in "[a-c]{1,2}(/[a-c]{1,2}){0,3}", b in "[a-c]{1,2}(/[a-c]{1,2}){0,3}") {
+            let (a, b) = (name(&a), name(&b));
+            prop_assert_eq!(a.is_child_of(&b, '/'), a.parent('/').as_ref() == Some(&b));
+            let mut above = std::iter::successors(a.parent('/'), |name| name.parent('/'));
+            prop_assert_eq!(a.is_inferior_to(&b, '/'), above.any(|name| name == b));
+        }
+    }
+}

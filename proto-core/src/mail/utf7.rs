@@ -177,3 +177,84 @@ impl Bits {
 fn letter(value: u32, out: &mut String) {
     out.push(char::from(ALPHABET[(value & 63) as usize]));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn both_ways() {
+        for (text, encoded) in [
+            ("", ""),
+            ("INBOX", "INBOX"),
+            ("a&b", "a&-b"),
+            ("&&", "&-&-"),
+            ("\u{e9}&", "&AOk-&-"),
+            ("&\u{e9}", "&-&AOk-"),
+            ("~peter/mail/\u{53f0}\u{5317}/\u{65e5}\u{672c}\u{8a9e}", "~peter/mail/&U,BTFw-/&ZeVnLIqe-"),
+            ("\u{1f4ec}", "&2D3c7A-"),
+            ("x\u{1f4ec}\u{e9}y", "x&2D3c7ADp-y"),
+            ("\u{ffff}", "&,,8-"),
+            ("\u{ff}\u{ff}\u{ff}", "&AP8A,wD,-"),
+            ("\u{7f}\t", "&AH8ACQ-"),
+            ("+,-", "+,-"),
+        ] {
+            assert_eq!(encode(text), encoded);
+            assert_eq!(decode(encoded.as_bytes()).as_deref(), Ok(text));
+        }
+        assert!(matches!(encode("plain"), Cow::Borrowed(_)));
+        assert!(matches!(decode(b"plain"), Ok(Cow::Borrowed(_))));
+    }
+
+    #[test]
+    fn texts_that_are_refused() {
+        use InvalidUtf7::{Base64, Octet, Superfluous, Utf16};
+        for (text, why) in [
+            (&b"a\xc3\xa9"[..], Octet(1)),
+            (b"\x7f", Octet(0)),
+            (b"tab\t", Octet(3)),
+            (b"&", Base64(0)),
+            (b"ab&AOk", Base64(2)),
+            (b"&AO k-", Base64(0)),
+            (b"&AOk=-", Base64(0)),
+            (b"&AO/k-", Base64(0)),
+            (b"&&-", Base64(0)),
+            // Half a unit; stray bits; a letter too many.
+            (b"&AA-", Utf16(0)),
+            (b"&AOl-", Utf16(0)),
+            (b"&AOkA-", Utf16(0)),
+            // Surrogates alone or the wrong way round.
+            (b"&2D0-", Utf16(0)),
+            (b"&3Ow-", Utf16(0)),
+            (b"&3OzYPQ-", Utf16(0)),
+            // Printable characters, the ampersand among them, and sections that should be one.
+            (b"&AGE-", Superfluous(0)),
+            (b"x&ACY-", Superfluous(1)),
+            (b"&U,BTFw-&ZeVnLIqe-", Superfluous(8)),
+        ] {
+            assert_eq!(decode(text), Err(why), "{}", String::from_utf8_lossy(text));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_decoded(text in any::<String>()) {
+            let encoded = encode(&text);
+            prop_assert!(encoded.bytes().all(|byte| matches!(byte, b' '..=b'~')));
+            prop_assert_eq!(decode(encoded.as_bytes()).unwrap(), text.as_str());
+        }
+
+        #[test]
+        fn what_is_decoded_has_one_form(text in "[A-Da,&\\-]{0,12}|(&[A-Z0-9a-z+,]{0,8}-?[a-c]{0,2}){0,3}") {
+            if let Ok(decoded) = decode(text.as_bytes()) {
+                prop_assert_eq!(encode(&decoded), text.as_str());
+            }
+        }
+
+        #[test]
+        fn no_input_panics(text in prop::collection::vec(any::<u8>(), 0..64)) {
+            let _ = decode(&text);
+        }
+    }
+}

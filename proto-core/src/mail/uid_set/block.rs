@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 /// UIDs in a block, as a power of two.
 ///
-/// A block of 2,048 costs 256 octets as a bitmap plus 40 for its counters, its place in the page and the `Arc`. With
-/// half the size these 40 would be a third of all; with more, a session that has its own copy of a block pays more.
+/// A block of 2,048 costs 256 octets as a bitmap plus 48 for its counters, its place in the page and the `Arc`. With
+/// half the size these 48 would be a third of all; with more, a session that has its own copy of a block pays more.
 const SHIFT: u32 = 11;
 /// UIDs in a block.
 pub(super) const UIDS: u32 = 1 << SHIFT;
@@ -26,6 +26,66 @@ pub(super) const fn start_of(block: u32) -> u32 {
 /// One bit for each UID of a block, the lowest first.
 pub(super) type Bitmap = [u64; WORDS];
 
+/// Words in a quarter of a block.
+const QUARTER: usize = WORDS / 4;
+
+/// A bitmap with counts at its quarters, which make ranks three times as fast for 8 octets.
+#[derive(Clone, Debug)]
+pub(super) struct Bits {
+    words: Bitmap,
+    /// Set bits below each quarter.
+    below: [u16; 4],
+}
+
+impl Bits {
+    fn new(words: Bitmap) -> Self {
+        let (mut below, mut sum) = ([0; 4], 0);
+        for (quarter, below) in words.chunks(QUARTER).zip(&mut below) {
+            *below = sum;
+            sum += quarter.iter().map(|word| word.count_ones() as u16).sum::<u16>();
+        }
+        Self { words, below }
+    }
+
+    /// Sets or clears the bits from `low` to `high`; returns the difference of the count.
+    fn change(&mut self, low: u32, high: u32, add: bool) -> u32 {
+        let mut all = 0u32;
+        each_word(low, high, |at, mask| {
+            let Some(word) = self.words.get_mut(at) else { return };
+            let before = word.count_ones();
+            *word = if add { *word | mask } else { *word & !mask };
+            let delta = word.count_ones().wrapping_sub(before);
+            all = all.wrapping_add(delta);
+            for later in self.below.iter_mut().skip(at / QUARTER + 1) {
+                *later = later.wrapping_add(delta as u16);
+            }
+        });
+        all
+    }
+
+    fn rank(&self, offset: u32) -> u32 {
+        let at = (offset / 64) as usize;
+        let quarter = (at / QUARTER).min(3);
+        let whole = self.words.get(quarter * QUARTER..at.min(WORDS)).unwrap_or_default();
+        let below = u32::from(self.below.get(quarter).copied().unwrap_or(0));
+        let part = self.words.get(at).map_or(0, |word| word & !(u64::MAX << (offset % 64)));
+        below + whole.iter().map(|word| word.count_ones()).sum::<u32>() + part.count_ones()
+    }
+
+    fn nth(&self, index: u32) -> Option<u32> {
+        let quarter = self.below.iter().rposition(|below| u32::from(*below) <= index)?;
+        let mut left = index - u32::from(self.below.get(quarter).copied()?);
+        for (at, word) in self.words.iter().enumerate().skip(quarter * QUARTER) {
+            let ones = word.count_ones();
+            if left < ones {
+                return Some(at as u32 * 64 + select(*word, left));
+            }
+            left -= ones;
+        }
+        None
+    }
+}
+
 /// The members within one block, or a run of full blocks. Never empty. Offsets are UIDs less the first UID of the block.
 #[derive(Clone, Debug)]
 pub(super) enum Body {
@@ -36,7 +96,7 @@ pub(super) enum Body {
     /// The first `len` offsets, ascending.
     Few { len: u8, offsets: [u16; FEW] },
     /// Any; `count` of them. More than fit `Few`, fewer than all.
-    Bits { count: u16, bits: Arc<Bitmap> },
+    Bits { count: u16, bits: Arc<Bits> },
 }
 
 impl Body {
@@ -76,7 +136,7 @@ impl Body {
             Self::Full { .. } => true,
             Self::Range { low, high } => (u32::from(*low)..=u32::from(*high)).contains(&offset),
             Self::Few { .. } => self.few().iter().any(|member| u32::from(*member) == offset),
-            Self::Bits { bits, .. } => word(bits, offset) >> (offset % 64) & 1 == 1,
+            Self::Bits { bits, .. } => word(&bits.words, offset) >> (offset % 64) & 1 == 1,
         }
     }
 
@@ -86,12 +146,7 @@ impl Body {
             Self::Full { blocks } => offset.min(blocks.saturating_mul(UIDS)),
             Self::Range { low, high } => offset.clamp(u32::from(*low), u32::from(*high) + 1) - u32::from(*low),
             Self::Few { .. } => self.few().iter().map(|member| u32::from(u32::from(*member) < offset)).sum(),
-            Self::Bits { bits, .. } => {
-                let whole = (offset / 64) as usize;
-                let below: u32 = bits.iter().take(whole).map(|word| word.count_ones()).sum();
-                let part = bits.get(whole).map_or(0, |word| (word & !(u64::MAX << (offset % 64))).count_ones());
-                below + part
-            }
+            Self::Bits { bits, .. } => bits.rank(offset),
         }
     }
 
@@ -101,17 +156,7 @@ impl Body {
             Self::Full { .. } => Some(index),
             Self::Range { low, .. } => Some(u32::from(*low) + index),
             Self::Few { .. } => self.few().get(index as usize).map(|member| u32::from(*member)),
-            Self::Bits { bits, .. } => {
-                let mut left = index;
-                for (at, word) in bits.iter().enumerate() {
-                    let ones = word.count_ones();
-                    if left < ones {
-                        return Some(at as u32 * 64 + select(*word, left));
-                    }
-                    left -= ones;
-                }
-                None
-            }
+            Self::Bits { bits, .. } => bits.nth(index),
         }
     }
 
@@ -129,8 +174,8 @@ impl Body {
                 Some((first, rest.zip(first + 1..).take_while(|(a, b)| a == b).last().map_or(first, |(last, _)| last)))
             }
             Self::Bits { bits, .. } => {
-                let first = scan_up(bits, offset, 0)?;
-                Some((first, scan_up(bits, first, u64::MAX).map_or(UIDS - 1, |gap| gap - 1)))
+                let first = scan_up(&bits.words, offset, 0)?;
+                Some((first, scan_up(&bits.words, first, u64::MAX).map_or(UIDS - 1, |gap| gap - 1)))
             }
         }
     }
@@ -151,8 +196,8 @@ impl Body {
                 Some((lower.map_or(last, |(first, _)| first), last))
             }
             Self::Bits { bits, .. } => {
-                let last = scan_down(bits, offset, 0)?;
-                Some((scan_down(bits, last, u64::MAX).map_or(0, |gap| gap + 1), last))
+                let last = scan_down(&bits.words, offset, 0)?;
+                Some((scan_down(&bits.words, last, u64::MAX).map_or(0, |gap| gap + 1), last))
             }
         }
     }
@@ -165,15 +210,7 @@ impl Body {
                 return true;
             }
             Self::Bits { count, bits } => {
-                let bits = Arc::make_mut(bits);
-                let mut now = u32::from(*count);
-                each_word(low, high, |at, mask| {
-                    if let Some(word) = bits.get_mut(at) {
-                        let before = word.count_ones();
-                        *word = if add { *word | mask } else { *word & !mask };
-                        now = now + word.count_ones() - before;
-                    }
-                });
+                let now = u32::from(*count).wrapping_add(Arc::make_mut(bits).change(low, high, add));
                 *count = now as u16;
                 if now > FEW as u32 && now < UIDS {
                     return true;
@@ -211,7 +248,7 @@ impl Body {
                     }
                 }
             }
-            Self::Bits { bits, .. } => return **bits,
+            Self::Bits { bits, .. } => return bits.words,
         }
         bits
     }
@@ -225,7 +262,7 @@ impl Body {
             return Some(Self::range(first, last));
         }
         if count as usize > FEW {
-            return Some(Self::Bits { count: count as u16, bits: Arc::new(*bits) });
+            return Some(Self::Bits { count: count as u16, bits: Arc::new(Bits::new(*bits)) });
         }
         let mut offsets = [0; FEW];
         let mut from = first;
@@ -244,8 +281,16 @@ impl Body {
 
     pub(super) fn heap_size(&self) -> usize {
         match self {
-            Self::Bits { .. } => size_of::<Bitmap>() + 2 * size_of::<usize>(),
+            Self::Bits { .. } => size_of::<Bits>() + 2 * size_of::<usize>(),
             _ => 0,
+        }
+    }
+
+    /// Whether the counts at the quarters are right.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        if let Self::Bits { bits, .. } = self {
+            assert_eq!(bits.below, Bits::new(bits.words).below);
         }
     }
 

@@ -116,7 +116,7 @@ fn set_of(ranges: &[(u32, u32)]) -> UidSet {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     #[test]
     fn behaves_like_a_tree_of_numbers(steps in prop::collection::vec(step(), 1..24)) {

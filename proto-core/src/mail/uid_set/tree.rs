@@ -103,7 +103,11 @@ impl Tree {
     pub(super) fn find(&self, block: u32) -> Place {
         let page = self.pages.partition_point(|page| page.block <= block).saturating_sub(1);
         let Some(held) = self.pages.get(page) else { return Place { page, segment: 0 } };
-        let segment = held.segments.partition_point(|segment| segment.end() <= block);
+        let after = held.segments.partition_point(|segment| segment.block <= block);
+        let segment = match after.checked_sub(1) {
+            Some(before) if held.segments.get(before).is_some_and(|segment| segment.end() > block) => before,
+            _ => after,
+        };
         if segment < held.segments.len() { Place { page, segment } } else { Place { page: page + 1, segment: 0 } }
     }
 
@@ -400,7 +404,10 @@ impl Tree {
                 end = segment.end();
                 let members: u32 = match &segment.body {
                     Body::Full { blocks } => blocks * UIDS,
-                    body => body.expand().iter().map(|word| word.count_ones()).sum(),
+                    body => {
+                        body.check();
+                        body.expand().iter().map(|word| word.count_ones()).sum()
+                    }
                 };
                 assert_eq!(members, segment.body.count(), "body count");
                 assert!(members > 0, "no empty body");
