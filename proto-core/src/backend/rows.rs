@@ -132,13 +132,13 @@ impl Batch {
     /// Whether no more rows should be added now.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.rows.len() >= self.max_rows || self.bytes >= self.max_bytes
+        self.rows.len() >= self.max_rows || (self.bytes >= self.max_bytes && !self.rows.is_empty())
     }
 
     /// How many more rows fit.
     #[must_use]
     pub fn room(&self) -> usize {
-        if self.bytes >= self.max_bytes { 0 } else { self.max_rows.saturating_sub(self.rows.len()) }
+        if self.is_full() { 0 } else { self.max_rows - self.rows.len() }
     }
 
     /// How many more bytes of content fit.
