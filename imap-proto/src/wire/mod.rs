@@ -7,7 +7,7 @@
 //! * [`parse`] turns one finished command into a [`command::Command`] that borrows from it. Lists stay what they were
 //!   on the wire: they are checked once and read again when somebody asks for their members, so that the commands
 //!   which clients send all day decode without an allocation.
-//! * `encode` writes responses into a buffer.
+//! * [`encode`] writes responses into a buffer.
 //!
 //! Nothing here reads a socket or a clock, keeps state of a session, or decides what a command means. The same syntax
 //! is accepted whatever was advertised: whether a command is allowed at this moment is the session's affair.
@@ -29,6 +29,7 @@ pub(crate) mod chars;
 pub mod classify;
 pub mod command;
 pub(crate) mod cursor;
+pub mod encode;
 pub mod error;
 pub mod framer;
 pub mod limits;

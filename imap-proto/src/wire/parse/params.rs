@@ -106,10 +106,6 @@ impl<'a> Params<'a> {
         })
     }
 
-    pub(crate) const fn as_bytes(&self) -> &'a [u8] {
-        self.raw
-    }
-
     /// `"(" param *(SP param) ")"`
     pub(crate) fn parse(cursor: &mut Cursor<'a>) -> Result<Self> {
         let (raw, count) = cursor.list(|cursor| param(cursor).map(drop), "parameters")?;
@@ -124,6 +120,9 @@ impl fmt::Debug for Params<'_> {
 }
 
 fn param<'a>(cursor: &mut Cursor<'a>) -> Result<Param<'a>> {
+    if matches!(cursor.peek(), Some(b'0'..=b'9')) {
+        return cursor.fail(ParseErrorKind::Expected("a parameter's name"));
+    }
     let name = ParamName(cursor.take_some(chars::WORD, "a parameter's name")?);
     // A value starts with a digit, `*`, `$` or a parenthesis; a following name with none of these, so that one
     // character ahead tells a value from the next parameter.
