@@ -557,3 +557,6 @@ impl Tail {
         self.bytes.get(..usize::from(self.length)).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests;

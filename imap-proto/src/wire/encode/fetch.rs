@@ -38,6 +38,12 @@ impl FetchRow {
         Self { any: false }
     }
 
+    /// A response that has been begun elsewhere: the next item gets a space before it.
+    #[must_use]
+    pub const fn resumed() -> Self {
+        Self { any: true }
+    }
+
     /// Whether an item has been written. A response must have one at least.
     #[must_use]
     pub const fn has_items(&self) -> bool {
@@ -213,7 +219,7 @@ pub fn uid_and_flags(out: &mut BytesMut, sequence: u32, uid: Uid, value: &Flags,
 }
 
 /// The names of system flags and keywords.
-pub(super) fn flag_names<'t>(system: SystemFlags, keywords: &'t Keywords) -> impl Iterator<Item = &'t str> {
+pub(super) fn flag_names(system: SystemFlags, keywords: &Keywords) -> impl Iterator<Item = &str> {
     fn shorten<'t>(name: &'static str) -> &'t str {
         name
     }

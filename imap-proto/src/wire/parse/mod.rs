@@ -156,3 +156,6 @@ fn arguments<'a, T>(cursor: &mut Cursor<'a>, parse: impl FnOnce(&mut Cursor<'a>)
     cursor.space()?;
     parse(cursor)
 }
+
+#[cfg(test)]
+mod tests;
