@@ -1,0 +1,472 @@
+//! One IMAP connection without its socket.
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::BytesMut;
+use pillarbox_proto_core::auth::Identity;
+use pillarbox_proto_core::backend::Backend;
+use pillarbox_proto_core::conversation::{Control, Conversation, Next, Upgraded};
+use pillarbox_proto_core::{Connection, Env, Output};
+
+use crate::config::Config;
+use crate::service::completion::{Completion, Condition, OwnedCode};
+use crate::service::login;
+use crate::service::port::Input;
+use crate::service::reply::Reply;
+use crate::session::dispatch::{append_message, syntax};
+use crate::session::{Mode, Session, Work};
+use crate::wire::command::SaslLine;
+use crate::wire::encode::{self, Code};
+use crate::wire::framer::{Frame, FrameError, Rejected};
+
+/// Steps of one [`poll_next`](Conversation::poll_next), after which others have their turn.
+const STEPS: u32 = 128;
+
+/// An IMAP session bound to a backend.
+///
+/// See [`Conversation`] for how to drive it; `pillarbox-server-core` does so over tokio.
+pub struct ImapConversation {
+    session: Session,
+    work: Option<Work>,
+    /// In place of what the command at work says: the client has broken its rules meanwhile.
+    verdict: Option<Completion>,
+    /// What the command at work is, where the session has to know at its end.
+    kind: Kind,
+    eof: bool,
+    gone: bool,
+    /// The server wants the session to end with this text.
+    leave: Option<Arc<str>>,
+    /// Texts for the user, to be shown when no reply has begun.
+    alerts: Vec<Arc<str>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Command,
+    Login,
+    Preauth,
+}
+
+impl ImapConversation {
+    /// A conversation that begins with a greeting and waits for a login.
+    ///
+    /// `now` is the time by the clock that will drive it.
+    #[must_use]
+    pub fn new(
+        config: Arc<Config>,
+        env: Arc<dyn Env>,
+        backend: Arc<dyn Backend>,
+        connection: Connection,
+        now: Instant,
+    ) -> Self {
+        let mut this = Self::silent(config, env, backend, connection, now);
+        let session = &mut this.session;
+        let capabilities = session.capabilities();
+        let code = Code::Capability(&capabilities);
+        encode::untagged(session.output.tail_mut(), Condition::Ok, Some(&code), &session.config.greeting);
+        this
+    }
+
+    /// A conversation whose client is known from elsewhere: it begins logged in, with a PREAUTH greeting
+    /// (RFC 9051, section 7.1.4), or with BYE if the account can't be opened.
+    #[must_use]
+    pub fn preauth(
+        config: Arc<Config>,
+        env: Arc<dyn Env>,
+        backend: Arc<dyn Backend>,
+        connection: Connection,
+        identity: Identity,
+        now: Instant,
+    ) -> Self {
+        let mut this = Self::silent(config, env, Arc::clone(&backend), connection, now);
+        let (port, connection) = (this.session.port.clone(), Arc::clone(&this.session.connection));
+        let future = Box::pin(login::preauth(port, backend, connection, identity));
+        this.kind = Kind::Preauth;
+        this.work = Some(Work { future, mode: Mode::Wait, changes: false });
+        this
+    }
+
+    fn silent(
+        config: Arc<Config>,
+        env: Arc<dyn Env>,
+        backend: Arc<dyn Backend>,
+        connection: Connection,
+        now: Instant,
+    ) -> Self {
+        Self {
+            session: Session::new(config, env, backend, Arc::new(connection), now),
+            work: None,
+            verdict: None,
+            kind: Kind::Command,
+            eof: false,
+            gone: false,
+            leave: None,
+            alerts: Vec::new(),
+        }
+    }
+
+    /// Takes the next frame when no command is at work. Returns whether there was one.
+    fn next_command(&mut self) -> bool {
+        let session = &mut self.session;
+        let work = match session.framer.next(&mut session.input) {
+            Frame::Incomplete => {
+                if self.eof {
+                    session.end(Next::Close);
+                    return true;
+                }
+                return false;
+            }
+            Frame::Command(command) => {
+                let work = session.begin(&command);
+                self.kind = match &work {
+                    Some(_) if !session.is_authenticated() => Kind::Login,
+                    _ => Kind::Command,
+                };
+                work
+            }
+            Frame::Append(command, literal) => {
+                self.kind = Kind::Command;
+                session.begin_append(&command, literal)
+            }
+            Frame::Continue(_) => {
+                encode::continuation(session.output.tail_mut(), "Ready for the literal");
+                None
+            }
+            Frame::Rejected(rejected) => {
+                session.set_tag(rejected.head.tag().map_or(b"*", |tag| tag.as_bytes()));
+                session.complete(&refusal(&rejected));
+                None
+            }
+            Frame::Foreign(_) => {
+                session.bye("This is an IMAP server");
+                None
+            }
+            Frame::Fatal(error) => {
+                session.bye(&error.to_string());
+                None
+            }
+            // The end of a command that has been answered; the rest belongs to commands at work.
+            _ => None,
+        };
+        self.work = work;
+        true
+    }
+
+    /// Gives input to the command at work. Returns whether there was any for it.
+    fn feed(&mut self) -> bool {
+        let Some(work) = &mut self.work else { return false };
+        let session = &mut self.session;
+        match work.mode {
+            Mode::Wait => false,
+            Mode::Idle => match session.framer.next_line(&mut session.input) {
+                Frame::Incomplete => {
+                    if self.eof {
+                        session.port.end_idle();
+                        work.mode = Mode::Wait;
+                        return true;
+                    }
+                    false
+                }
+                Frame::Line(line) if line.trim_ascii().eq_ignore_ascii_case(b"DONE") => {
+                    session.port.end_idle();
+                    work.mode = Mode::Wait;
+                    true
+                }
+                frame => {
+                    self.verdict = Some(stray(frame, "DONE was expected"));
+                    session.port.end_idle();
+                    work.mode = Mode::Wait;
+                    true
+                }
+            },
+            Mode::Sasl if session.port.is_hungry() => match session.framer.next_line(&mut session.input) {
+                Frame::Incomplete => self.starve(),
+                Frame::Line(line) => {
+                    let input = match SaslLine::parse(line.trim_ascii_end()) {
+                        SaslLine::Response(response) => match response.decode() {
+                            Ok(response) => Input::Response(response),
+                            Err(error) => {
+                                self.verdict = Some(Completion::bad(error.to_string()));
+                                Input::Bad
+                            }
+                        },
+                        SaslLine::Cancel => {
+                            self.verdict = Some(Completion::bad("Authentication cancelled"));
+                            Input::Bad
+                        }
+                    };
+                    session.port.feed(input);
+                    true
+                }
+                frame => {
+                    self.verdict = Some(stray(frame, "A SASL response was expected"));
+                    session.port.feed(Input::Bad);
+                    true
+                }
+            },
+            Mode::Message { accepted: true, .. } if session.port.is_hungry() => {
+                match session.framer.next(&mut session.input) {
+                    Frame::Incomplete => self.starve(),
+                    Frame::Chunk(chunk) if chunk.nul => {
+                        self.verdict = Some(Completion::bad("The message holds NUL; such a message takes a literal8"));
+                        session.framer.discard_command();
+                        work.mode = Mode::Wait;
+                        session.port.feed(Input::Bad);
+                        true
+                    }
+                    Frame::Chunk(chunk) => {
+                        if !chunk.data.is_empty() {
+                            session.port.feed(Input::Chunk(chunk.data));
+                        }
+                        true
+                    }
+                    Frame::AppendNext(piece, literal) => {
+                        match piece.parse_next_message(session.config.limits.parse) {
+                            Ok(message) => {
+                                let synchronizing = literal.synchronizing;
+                                work.mode = Mode::Message { accepted: false, synchronizing };
+                                session.port.feed(Input::Message(append_message(&message, literal)));
+                            }
+                            Err(error) => {
+                                self.verdict = Some(syntax(&error));
+                                session.framer.refuse_literal();
+                                work.mode = Mode::Wait;
+                                session.port.feed(Input::Bad);
+                            }
+                        }
+                        true
+                    }
+                    Frame::AppendEnd => {
+                        work.mode = Mode::Wait;
+                        session.port.feed(Input::End);
+                        true
+                    }
+                    frame => {
+                        self.verdict = Some(stray(frame, "The end of the command or another message was expected"));
+                        work.mode = Mode::Wait;
+                        session.port.feed(Input::Bad);
+                        true
+                    }
+                }
+            }
+            Mode::Sasl | Mode::Message { .. } => false,
+        }
+    }
+
+    /// The command at work needs input and there is none. At the end of the stream there never will be.
+    fn starve(&mut self) -> bool {
+        if !self.eof {
+            return false;
+        }
+        self.work = None;
+        self.session.port.reset();
+        self.session.end(Next::Close);
+        true
+    }
+
+    /// Ends the command at work.
+    fn finish(&mut self, completion: Completion) {
+        let Some(work) = self.work.take() else { return };
+        let session = &mut self.session;
+        session.port.reset();
+        match work.mode {
+            Mode::Message { accepted: false, .. } => session.framer.refuse_literal(),
+            Mode::Message { accepted: true, .. } => session.framer.discard_command(),
+            _ => {}
+        }
+        let completion = self.verdict.take().unwrap_or(completion);
+        match self.kind {
+            Kind::Preauth => {
+                if completion.condition != Condition::Ok {
+                    session.bye(&completion.text);
+                }
+            }
+            Kind::Login if session.is_authenticated() => {
+                // Saves the client a round trip (RFC 9051, section 7.1: CAPABILITY).
+                let code = OwnedCode::Capability(session.capabilities());
+                session.complete(&completion.with(code));
+            }
+            Kind::Login => {
+                session.complete(&completion);
+                if completion.condition == Condition::No {
+                    session.login_failed();
+                }
+            }
+            Kind::Command => session.complete(&completion),
+        }
+    }
+
+    /// Carries out what the server has asked for, once no command stands in the way.
+    fn heed_server(&mut self) {
+        // A change is brought to its end first, and so is a reply that has begun.
+        if self.work.as_ref().is_some_and(|work| work.mode != Mode::Idle) {
+            return;
+        }
+        for text in self.alerts.drain(..) {
+            encode::untagged(self.session.output.tail_mut(), Condition::Ok, Some(&Code::Alert), &text);
+        }
+        if let Some(text) = self.leave.take() {
+            self.work = None;
+            self.session.port.reset();
+            self.session.bye(&text);
+        }
+    }
+}
+
+/// The answer to a command that the framer refused.
+fn refusal(rejected: &Rejected) -> Completion {
+    match &rejected.error {
+        FrameError::Syntax(error) => syntax(error),
+        error @ FrameError::NonSynchronizingTooLarge => Completion::bad(error.to_string()),
+        error => Completion::bad(error.to_string()).with(Code::Limit),
+    }
+}
+
+/// The answer to input that has no place in the command at work.
+fn stray(frame: Frame, expected: &'static str) -> Completion {
+    match frame {
+        Frame::Rejected(rejected) => refusal(&rejected),
+        _ => Completion::bad(expected),
+    }
+}
+
+impl Conversation for ImapConversation {
+    fn read_buf(&mut self) -> Option<&mut BytesMut> {
+        let session = &mut self.session;
+        let limits = &session.config.limits;
+        let full = session.output.len() >= limits.output_high_water || session.input.len() >= limits.input_high_water;
+        // A literal that is gathered may be larger than the mark; the framer bounds it.
+        let gathering = self.work.is_none() && !session.framer.is_between_commands();
+        let wants = session.ending().is_none() && !self.eof && !self.gone && (!full || gathering);
+        wants.then_some(&mut session.input)
+    }
+
+    fn handle_read(&mut self, now: Instant) {
+        self.session.heard(now);
+    }
+
+    fn handle_eof(&mut self, _now: Instant) {
+        self.eof = true;
+    }
+
+    fn handle_gone(&mut self) {
+        self.gone = true;
+        if self.work.as_ref().is_none_or(|work| !work.changes) {
+            self.work = None;
+        }
+        self.session.output = Output::new();
+        self.session.input = BytesMut::new();
+        self.session.end(Next::Close);
+    }
+
+    fn handle_control(&mut self, control: Control, _now: Instant) {
+        match control {
+            Control::Shutdown { text } | Control::Kick { text } => self.leave = Some(text),
+            Control::Alert(text) => self.alerts.push(text),
+            _ => {}
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Next> {
+        for _ in 0..STEPS {
+            if self.session.ending() == Some(Next::Abort) {
+                return Poll::Ready(Next::Abort);
+            }
+            if self.gone {
+                self.session.output = Output::new();
+            }
+            if self.session.output.len() >= self.session.config.limits.output_high_water {
+                return Poll::Pending;
+            }
+            self.heed_server();
+            if self.work.is_none() {
+                if let Some(next) = self.session.ending() {
+                    return Poll::Ready(next);
+                }
+                if !self.next_command() {
+                    self.session.set_working(false, false, now);
+                    return Poll::Pending;
+                }
+                continue;
+            }
+            let was_hungry = self.session.port.is_hungry();
+            let fed = self.feed();
+            let Some(work) = &mut self.work else { continue };
+            let polled = work.future.as_mut().poll(cx);
+            let reply = self.session.port.take_reply();
+            let progress = fed || reply.is_some();
+            if let Some(reply) = reply {
+                self.reply(reply, now);
+            }
+            match polled {
+                Poll::Ready(completion) => self.finish(completion),
+                Poll::Pending if progress => {}
+                Poll::Pending => {
+                    let idling = self.work.as_ref().is_some_and(|work| work.mode == Mode::Idle);
+                    self.session.set_working(true, idling, now);
+                    // It may have begun to wait for input in this very poll.
+                    if was_hungry || !self.session.port.is_hungry() {
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn output(&mut self) -> &mut Output {
+        &mut self.session.output
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        if self.session.ending().is_some() { None } else { self.session.deadline() }
+    }
+
+    fn handle_deadline(&mut self, now: Instant) {
+        if self.session.ending().is_none() && self.session.deadline_came(now) {
+            self.work = None;
+            self.session.port.reset();
+            self.session.bye("Session timed out");
+        }
+    }
+
+    fn upgraded(&mut self, how: Upgraded, now: Instant) {
+        if let Upgraded::Tls(info) = how {
+            let mut connection = Connection::clone(&self.session.connection);
+            connection.tls = Some(info);
+            self.session.secured(connection);
+            self.session.heard(now);
+        }
+    }
+}
+
+impl ImapConversation {
+    fn reply(&mut self, reply: Reply, now: Instant) {
+        let mode = self.work.as_ref().map(|work| work.mode);
+        match (&reply, mode) {
+            (Reply::Accept, Some(Mode::Message { synchronizing, .. })) => {
+                if synchronizing {
+                    encode::continuation(self.session.output.tail_mut(), "Ready for the message");
+                }
+                if let Some(work) = &mut self.work {
+                    work.mode = Mode::Message { accepted: true, synchronizing };
+                }
+            }
+            (_, Some(Mode::Idle)) => {
+                self.session.spoke(now);
+                self.session.respond(reply);
+            }
+            _ => self.session.respond(reply),
+        }
+    }
+}
+
+impl fmt::Debug for ImapConversation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ImapConversation").field("connection", &self.session.connection.id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,148 @@
+//! FETCH (RFC 9051, section 6.4.5).
+
+mod plan;
+mod source;
+mod views;
+mod writer;
+
+use std::sync::Arc;
+
+use pillarbox_proto_core::backend::{Batch, Error, FetchRequest, Row, StoreOp, StoreRequest};
+use pillarbox_proto_core::mail::{Flags, SystemFlags, UidSet};
+
+pub(crate) use plan::Plan;
+
+use super::Context;
+use super::completion::{Completion, OwnedCode};
+use super::reply::{Reply, RowItem};
+use super::select::SelectedMailbox;
+use crate::wire::encode::Code;
+use plan::View;
+use source::Source;
+use writer::Writer;
+
+/// Rows that are read at a time.
+const ROWS: usize = 256;
+/// Octets of content that a batch of rows may bring along.
+const INLINE: usize = 128 * 1024;
+
+/// Tells of messages, batch by batch.
+pub(crate) async fn fetch(context: Context, selected: Arc<SelectedMailbox>, plan: Plan) -> Completion {
+    let mut job = Job { context, selected, told: 0, undecodable: false, items: Arc::clone(&plan.items) };
+    match job.run(&plan).await {
+        Ok(()) => job.completion(&plan),
+        Err(error) => {
+            job.context.port.settle().await;
+            error.into()
+        }
+    }
+}
+
+struct Job {
+    context: Context,
+    selected: Arc<SelectedMailbox>,
+    /// Messages that were told of.
+    told: u64,
+    /// The content of some part could not be decoded.
+    undecodable: bool,
+    items: Arc<[RowItem]>,
+}
+
+impl Job {
+    async fn run(&mut self, plan: &Plan) -> Result<(), Error> {
+        let request = FetchRequest::new(plan.uids.clone(), plan.data);
+        let mut rows = self.selected.mailbox.fetch(request).await?;
+        loop {
+            let mut batch = self.context.port.batch(ROWS, INLINE);
+            let more = rows.next(&mut batch).await?;
+            if plan.sets_seen && self.selected.is_writable() {
+                self.set_seen(&mut batch).await?;
+            }
+            if plan.views.is_empty() {
+                self.told += batch.len() as u64;
+                self.context.port.emit(Reply::Rows { batch, items: Arc::clone(&self.items) }).await;
+            } else {
+                for row in batch.drain() {
+                    self.message(plan, row).await?;
+                }
+                self.context.port.recycle(batch);
+            }
+            if !more {
+                self.context.port.settle().await;
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reading a message's content sets `\Seen`; the client is told with the content.
+    async fn set_seen(&mut self, batch: &mut Batch) -> Result<(), Error> {
+        let seen = |row: &Row| row.flags.system.contains(SystemFlags::SEEN);
+        let unseen: UidSet = batch.rows().iter().filter(|row| !seen(row)).map(|row| row.uid).collect();
+        if unseen.is_empty() {
+            return Ok(());
+        }
+        let request = StoreRequest::new(unseen.clone(), StoreOp::Add, Flags::from(SystemFlags::SEEN));
+        let stored = self.selected.mailbox.store(request).await?;
+        // Rows of both come in ascending order.
+        let mut changed = stored.rows.iter().peekable();
+        for row in batch.rows_mut() {
+            while changed.next_if(|change| change.uid < row.uid).is_some() {}
+            if let Some(change) = changed.next_if(|change| change.uid == row.uid) {
+                row.flags = change.flags.clone();
+                row.modseq = change.modseq;
+            }
+        }
+        if !self.items.contains(&RowItem::Flags) {
+            self.items = self.items.iter().copied().chain([RowItem::Flags]).collect();
+        }
+        self.context.port.emit(Reply::Stored { rows: stored.rows, uid: false, silent: true }).await;
+        Ok(())
+    }
+
+    /// Tells of one message whose content is needed.
+    async fn message(&mut self, plan: &Plan, mut row: Row) -> Result<(), Error> {
+        let mut source = Source::new(&*self.selected.mailbox, &mut row);
+        match source.prepare(&plan.views, self.context.config.limits.message_load).await {
+            Ok(()) => {}
+            // It was expunged meanwhile, which is told as such (RFC 2180, section 4.1).
+            Err(Error::Expunged) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        let mut writer = Writer::new(&self.context.port, Arc::clone(&self.items), row);
+        for view in &plan.views {
+            match views::write(&mut writer, &mut source, view, self.context.rev2).await {
+                Ok(()) => {}
+                Err(views::Failure::Undecodable) => self.undecodable = true,
+                Err(views::Failure::Store(error)) if writer.in_literal() => {
+                    // What was announced can't be sent.
+                    self.context.port.emit(Reply::Abort).await;
+                    return Err(error);
+                }
+                Err(views::Failure::Store(error)) => {
+                    writer.finish().await;
+                    return Err(error);
+                }
+            }
+        }
+        self.told += 1;
+        writer.finish().await;
+        source.remember().await;
+        Ok(())
+    }
+
+    fn completion(&self, plan: &Plan) -> Completion {
+        if self.undecodable {
+            return Completion::no("Some content has an unknown transfer encoding")
+                .with(OwnedCode::Plain(Code::UnknownCte));
+        }
+        if !plan.uid && (plan.gone || self.told < plan.uids.len()) {
+            return Completion::no("Some of the messages have been expunged").with(Code::ExpungeIssued);
+        }
+        Completion::ok("FETCH completed")
+    }
+}
+
+/// Whether content is needed beyond what a row tells.
+pub(crate) fn needs_content(views: &[View]) -> bool {
+    !views.is_empty()
+}

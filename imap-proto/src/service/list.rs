@@ -1,0 +1,289 @@
+//! LIST and LSUB (RFC 9051, section 6.3.9; RFC 3501, section 6.3.9), NAMESPACE (RFC 2342).
+
+use std::collections::BTreeMap;
+
+use bytes::{Bytes, BytesMut};
+use pillarbox_proto_core::backend::{Account, ListEntry, ListRequest, Result};
+use pillarbox_proto_core::mail::{MailboxName, SpecialUse};
+
+use super::Context;
+use super::completion::Completion;
+use super::reply::Reply;
+use super::status;
+use crate::wire::command::{ListReturn, ListSelection};
+use crate::wire::encode::{self, ListExtras};
+
+/// Untagged lines are handed on when this many octets have come together.
+const HAND_ON: usize = 16 * 1024;
+
+/// A LIST whose strings have been decoded.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// Reference and pattern put together (RFC 9051, section 6.3.9: canonical LIST patterns).
+    pub(crate) patterns: Vec<String>,
+    pub(crate) selection: ListSelection,
+    pub(crate) returns: ListReturn,
+    /// LSUB: only subscriptions, in the form of RFC 3501.
+    pub(crate) lsub: bool,
+}
+
+/// One name as LIST tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub(crate) name: MailboxName,
+    pub(crate) attributes: Vec<&'static str>,
+    /// Some mailbox below it is subscribed, and that was asked for.
+    pub(crate) child_info: bool,
+    pub(crate) selectable: bool,
+}
+
+/// Answers LIST and LSUB.
+pub(crate) async fn list(context: Context, plan: Plan) -> Completion {
+    let text = if plan.lsub { "LSUB completed" } else { "LIST completed" };
+    match lines(&*context.account, &plan, context.rev2).await {
+        Ok(lines) => tell(&context, &plan, lines).await,
+        Err(error) => return error.into(),
+    }
+    context.port.settle().await;
+    Completion::ok(text)
+}
+
+async fn tell(context: &Context, plan: &Plan, lines: Vec<Line>) {
+    let delimiter = context.account.delimiter();
+    let mut out = BytesMut::new();
+    for line in lines {
+        if plan.lsub {
+            encode::lsub(&mut out, line.attributes.iter().copied(), delimiter, &line.name, context.rev2);
+        } else {
+            let extras = ListExtras { subscribed_children: line.child_info, ..ListExtras::default() };
+            encode::list(&mut out, line.attributes.iter().copied(), delimiter, &line.name, extras, context.rev2);
+        }
+        if line.selectable && !plan.returns.status.is_empty() {
+            // A mailbox that went away meanwhile, or may not be looked into, has no STATUS (RFC 5819, section 2).
+            if let Ok(status) = status::look(context, &line.name, plan.returns.status).await {
+                status::encode(&mut out, context, &line.name, plan.returns.status, &status);
+            }
+        }
+        if out.len() >= HAND_ON {
+            context.port.emit(Reply::Lines(out.split().freeze())).await;
+        }
+    }
+    if !out.is_empty() {
+        context.port.emit(Reply::Lines(out.freeze())).await;
+    }
+}
+
+/// The names that the plan asks for, in order.
+async fn lines(account: &dyn Account, plan: &Plan, rev2: bool) -> Result<Vec<Line>> {
+    let entries = account.list(&ListRequest::all()).await?;
+    Ok(choose(entries, plan, account.delimiter(), rev2))
+}
+
+/// A name with what is known of it and of what is below it.
+#[derive(Debug)]
+struct Known {
+    entry: ListEntry,
+    /// A name below it exists.
+    children: bool,
+    /// A subscribed name is below it.
+    subscribed_below: bool,
+    /// A mailbox with a special use is below it.
+    special_below: bool,
+}
+
+/// Every name, and every parent that a name implies, in order.
+fn with_parents(entries: Vec<ListEntry>, delimiter: Option<char>) -> BTreeMap<MailboxName, Known> {
+    let known =
+        |entry| Known { entry, children: false, subscribed_below: false, special_below: false };
+    let mut names: BTreeMap<MailboxName, Known> = BTreeMap::new();
+    for entry in entries {
+        names.insert(entry.name.clone(), known(entry));
+    }
+    names
+        .entry(MailboxName::inbox())
+        .or_insert_with(|| known(ListEntry::new(MailboxName::inbox())));
+    let Some(delimiter) = delimiter else { return names };
+    let children: Vec<_> = names
+        .values()
+        .map(|name| (name.entry.name.clone(), name.entry.exists, name.entry.subscribed, !name.entry.special_use.is_empty()))
+        .collect();
+    for (name, exists, subscribed, special) in children {
+        let mut below = name;
+        while let Some(parent) = below.parent(delimiter) {
+            let parent_known =
+                names.entry(parent.clone()).or_insert_with(|| known(ListEntry::absent(parent.clone())));
+            let told = (!exists || parent_known.children)
+                && (!subscribed || parent_known.subscribed_below)
+                && (!special || parent_known.special_below);
+            parent_known.children |= exists;
+            parent_known.subscribed_below |= subscribed;
+            parent_known.special_below |= special;
+            if told && (exists || subscribed) {
+                break;
+            }
+            below = parent;
+        }
+    }
+    names
+}
+
+fn choose(entries: Vec<ListEntry>, plan: &Plan, delimiter: Option<char>, rev2: bool) -> Vec<Line> {
+    let names = with_parents(entries, delimiter);
+    let matches = |name: &MailboxName| {
+        plan.patterns.iter().any(|pattern| MailboxName::matches(pattern, name.as_str(), delimiter))
+    };
+    names
+        .values()
+        .filter(|known| matches(&known.entry.name))
+        .filter_map(|known| if plan.lsub { lsub_line(known, plan, delimiter) } else { list_line(known, plan, rev2) })
+        .collect()
+}
+
+/// RFC 3501, section 6.3.9: a name that is not subscribed is told, as `\Noselect`, where `%` hides a subscribed one
+/// below it.
+fn lsub_line(known: &Known, plan: &Plan, delimiter: Option<char>) -> Option<Line> {
+    let entry = &known.entry;
+    let line = |attributes| Line { name: entry.name.clone(), attributes, child_info: false, selectable: false };
+    if entry.subscribed {
+        return Some(line(Vec::new()));
+    }
+    let hides = |pattern: &String| {
+        pattern.ends_with('%') && MailboxName::matches(pattern, entry.name.as_str(), delimiter)
+    };
+    (known.subscribed_below && plan.patterns.iter().any(hides)).then(|| line(vec!["\\Noselect"]))
+}
+
+fn list_line(known: &Known, plan: &Plan, rev2: bool) -> Option<Line> {
+    let entry = &known.entry;
+    let selection = plan.selection;
+    let child_info = selection.recursive_match
+        && ((selection.subscribed && known.subscribed_below) || (selection.special_use && known.special_below));
+    let selected = (!selection.subscribed || entry.subscribed)
+        && (!selection.special_use || !entry.special_use.is_empty());
+    if !selected && !child_info {
+        return None;
+    }
+    // A name that is nowhere is told only as a subscription or for what is below it.
+    if !entry.exists && !known.children && !(selection.subscribed && (entry.subscribed || child_info)) {
+        return None;
+    }
+    let mut attributes = Vec::new();
+    if !entry.exists {
+        // RFC 3501 has no \NonExistent; clients that read RFC 5258 know both, and the weaker one is always true.
+        if rev2 || plan.selection.subscribed {
+            attributes.push("\\NonExistent");
+        } else {
+            attributes.push("\\Noselect");
+        }
+    } else if !entry.selectable {
+        attributes.push("\\Noselect");
+    }
+    if !entry.inferiors {
+        attributes.push("\\Noinferiors");
+    }
+    match entry.marked {
+        Some(true) if entry.selectable => attributes.push("\\Marked"),
+        Some(false) if entry.selectable => attributes.push("\\Unmarked"),
+        _ => {}
+    }
+    if known.children {
+        attributes.push("\\HasChildren");
+    } else if entry.inferiors {
+        attributes.push("\\HasNoChildren");
+    }
+    if (plan.returns.subscribed || selection.subscribed) && entry.subscribed {
+        attributes.push("\\Subscribed");
+    }
+    attributes.extend(entry.special_use.iter().map(|usage: &SpecialUse| usage.as_str()));
+    Some(Line { name: entry.name.clone(), attributes, child_info, selectable: entry.selectable })
+}
+
+/// LIST with an empty pattern: the delimiter and the root of the reference.
+pub(crate) fn root(delimiter: Option<char>, rev2: bool) -> Bytes {
+    let mut out = BytesMut::new();
+    encode::list_root(&mut out, delimiter, "", rev2);
+    out.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &str) -> ListEntry {
+        ListEntry::new(MailboxName::new(name).unwrap())
+    }
+
+    fn subscribed(name: &str, exists: bool) -> ListEntry {
+        let mut entry = if exists { entry(name) } else { ListEntry::absent(MailboxName::new(name).unwrap()) };
+        entry.subscribed = true;
+        entry
+    }
+
+    fn plan(pattern: &str) -> Plan {
+        Plan {
+            patterns: vec![pattern.into()],
+            selection: ListSelection::default(),
+            returns: ListReturn::default(),
+            lsub: false,
+        }
+    }
+
+    fn shown(lines: &[Line]) -> Vec<String> {
+        lines
+            .iter()
+            .map(|line| {
+                let info = if line.child_info { " +" } else { "" };
+                format!("{} {}{info}", line.name, line.attributes.join(" "))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn missing_parents_are_shown() {
+        let lines = choose(vec![entry("a/b/c")], &plan("*"), Some('/'), true);
+        assert_eq!(
+            shown(&lines),
+            [
+                "INBOX \\HasNoChildren",
+                "a \\NonExistent \\HasChildren",
+                "a/b \\NonExistent \\HasChildren",
+                "a/b/c \\HasNoChildren"
+            ]
+        );
+        let lines = choose(vec![entry("a/b/c")], &plan("%"), Some('/'), false);
+        assert_eq!(shown(&lines), ["INBOX \\HasNoChildren", "a \\Noselect \\HasChildren"]);
+    }
+
+    #[test]
+    fn subscriptions_outlive_mailboxes() {
+        let mut wanted = plan("*");
+        wanted.selection.subscribed = true;
+        let lines = choose(vec![subscribed("gone", false), subscribed("here", true)], &wanted, Some('/'), true);
+        assert_eq!(
+            shown(&lines),
+            ["gone \\NonExistent \\HasNoChildren \\Subscribed", "here \\HasNoChildren \\Subscribed"]
+        );
+        assert_eq!(shown(&choose(vec![subscribed("gone", false)], &plan("*"), Some('/'), true)), [
+            "INBOX \\HasNoChildren"
+        ]);
+    }
+
+    #[test]
+    fn recursive_match_tells_of_children() {
+        let mut wanted = plan("%");
+        wanted.selection.subscribed = true;
+        wanted.selection.recursive_match = true;
+        let entries = vec![entry("Foo"), subscribed("Foo/Bar/Baz", true), entry("Other")];
+        assert_eq!(shown(&choose(entries, &wanted, Some('/'), true)), ["Foo \\HasChildren +"]);
+    }
+
+    #[test]
+    fn lsub_tells_parents_that_percent_hides() {
+        let mut wanted = plan("%");
+        wanted.lsub = true;
+        let entries = vec![entry("foo"), subscribed("foo/bar", true), subscribed("top", false)];
+        assert_eq!(shown(&choose(entries.clone(), &wanted, Some('/'), false)), ["foo \\Noselect", "top "]);
+        wanted.patterns = vec!["*".into()];
+        assert_eq!(shown(&choose(entries, &wanted, Some('/'), false)), ["foo/bar ", "top "]);
+    }
+}

@@ -1,0 +1,98 @@
+//! LOGIN, AUTHENTICATE and PREAUTH (RFC 9051, sections 6.2.2, 6.2.3 and 7.1.4).
+
+use std::sync::Arc;
+
+use pillarbox_proto_core::auth::{Exchange, Identity, SaslError, Secret, Step};
+use pillarbox_proto_core::backend::{Backend, Error};
+use pillarbox_proto_core::connection::Connection;
+
+use super::completion::Completion;
+use super::port::{Input, Port};
+use super::reply::Reply;
+use crate::wire::encode::Code;
+
+/// Checks a password and opens the account.
+pub(crate) async fn login(
+    port: Port,
+    backend: Arc<dyn Backend>,
+    connection: Arc<Connection>,
+    user: String,
+    password: Secret,
+) -> Completion {
+    match backend.check_password(&connection, &user, &password).await {
+        Ok(identity) => enter(&port, &*backend, &connection, identity, "LOGIN completed").await,
+        Err(error) => error.into(),
+    }
+}
+
+/// Opens the account of a client whose identity is known from elsewhere.
+pub(crate) async fn preauth(
+    port: Port,
+    backend: Arc<dyn Backend>,
+    connection: Arc<Connection>,
+    identity: Identity,
+) -> Completion {
+    match backend.open(&connection, &identity).await {
+        Ok(account) => {
+            port.emit(Reply::LoggedIn { account, identity, preauth: true }).await;
+            port.settle().await;
+            Completion::ok("")
+        }
+        Err(error) => error.into(),
+    }
+}
+
+/// Opens the account after good credentials.
+pub(crate) async fn enter(
+    port: &Port,
+    backend: &dyn Backend,
+    connection: &Connection,
+    identity: Identity,
+    text: &'static str,
+) -> Completion {
+    match backend.open(connection, &identity).await {
+        Ok(account) => {
+            port.emit(Reply::LoggedIn { account, identity, preauth: false }).await;
+            port.settle().await;
+            Completion::ok(text)
+        }
+        Err(Error::AuthenticationFailed) => Error::AuthenticationFailed.into(),
+        Err(error) => error.into(),
+    }
+}
+
+/// Carries out a SASL exchange, then opens the account.
+pub(crate) async fn authenticate(
+    port: Port,
+    backend: Arc<dyn Backend>,
+    connection: Arc<Connection>,
+    mut exchange: Exchange,
+    initial: Option<Vec<u8>>,
+) -> Completion {
+    let mut response = initial;
+    let mut step = exchange.step(backend.as_ref(), response.as_deref()).await;
+    loop {
+        match step {
+            Ok(Step::Done { identity, data }) => {
+                if let Some(data) = data {
+                    // The tagged response can't carry it, so it goes out as a challenge (RFC 4422, section 3.6).
+                    port.emit(Reply::Challenge(data)).await;
+                    if !matches!(port.input().await, Input::Response(response) if response.is_empty()) {
+                        return Completion::bad("An empty response was expected");
+                    }
+                }
+                return enter(&port, &*backend, &connection, identity, "AUTHENTICATE completed").await;
+            }
+            Ok(Step::Challenge(challenge)) => port.emit(Reply::Challenge(challenge)).await,
+            Ok(_) => return Completion::no("Authentication failed").with(Code::AuthenticationFailed),
+            Err(SaslError::Malformed(text)) => return Completion::bad(text),
+            Err(error) => return Error::from(error).into(),
+        }
+        response = match port.input().await {
+            Input::Response(response) => Some(response),
+            // The session says what was wrong, or that the client has cancelled.
+            _ => return Completion::bad("Authentication cancelled"),
+        };
+        step = exchange.step(backend.as_ref(), response.as_deref()).await;
+    }
+}

@@ -1,0 +1,25 @@
+//! Every transcript is played as it is, and again however its input may be cut into reads.
+
+mod support;
+
+use support::transcript::{Cut, Transcript};
+
+#[test]
+fn transcripts_hold() {
+    let transcripts = Transcript::all();
+    assert!(!transcripts.is_empty());
+    for transcript in &transcripts {
+        transcript.play(&Cut::Whole);
+    }
+}
+
+#[test]
+fn output_does_not_depend_on_how_input_is_cut() {
+    for transcript in &Transcript::all() {
+        let whole = transcript.play(&Cut::Whole);
+        assert_eq!(transcript.play(&Cut::Octets), whole, "{} octet by octet", transcript.name);
+        for seed in 1..=8 {
+            assert_eq!(transcript.play(&Cut::Seed(seed)), whole, "{} cut by seed {seed}", transcript.name);
+        }
+    }
+}
