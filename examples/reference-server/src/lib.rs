@@ -1,10 +1,23 @@
-//! A mail server for Maildir over IMAP and POP3.
+//! A mail server for Maildir over IMAP and POP3: the Pillarbox crates put together, as a library, with the program
+//! `pillarboxd` on top.
+//!
+//! * [`config`]: the settings, from a TOML file or built in.
+//! * [`data`], [`users`], [`certificate`]: what the server keeps beside mail.
+//! * [`store`]: Maildir++ with a SQLite index, as a backend's account.
+//! * [`backend`], homes: users and stores as the [`Backend`](pillarbox_proto_core::backend::Backend) that the
+//!   protocols serve.
+//! * [`import`]: bringing mail in.
+//!
+//! It is an example, and held to the rules of a product: what it tells clients is durable, what is wrong is named, and
+//! secrets are never shown.
 #![forbid(unsafe_code)]
 
+pub mod backend;
 pub mod certificate;
 pub mod config;
 pub mod data;
 pub mod exit;
 pub mod files;
+pub mod import;
 pub mod store;
 pub mod users;

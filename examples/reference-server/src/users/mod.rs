@@ -218,7 +218,7 @@ fn home_for(name: &str) -> String {
 }
 
 /// Whether this is one plain path component.
-fn is_home(home: &str) -> bool {
+pub(crate) fn is_home(home: &str) -> bool {
     !home.is_empty() && home.len() <= 255 && !home.starts_with('.') && !home.contains(['/', '\0'])
 }
 
