@@ -93,6 +93,7 @@ pub struct Row {
 impl Row {
     /// A row about this message with nothing told yet.
     #[must_use]
+    #[inline]
     pub fn new(uid: Uid) -> Self {
         Self {
             uid,
@@ -124,6 +125,7 @@ impl Batch {
     }
 
     /// Adds a row.
+    #[inline]
     pub fn push(&mut self, row: Row) {
         self.bytes += row.content.as_ref().map_or(0, Bytes::len) + row.summary.as_ref().map_or(0, Bytes::len);
         self.rows.push(row);
@@ -131,6 +133,7 @@ impl Batch {
 
     /// Whether no more rows should be added now.
     #[must_use]
+    #[inline]
     pub fn is_full(&self) -> bool {
         self.rows.len() >= self.max_rows || (self.bytes >= self.max_bytes && !self.rows.is_empty())
     }

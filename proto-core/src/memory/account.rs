@@ -8,7 +8,7 @@ use super::DELIMITER;
 use super::append::MemoryAppend;
 use super::hook::Call;
 use super::mailbox::MemoryMailbox;
-use super::shelf::Shelf;
+use super::shelf::{Parcel, Shelf};
 use super::store::{Store, User};
 use crate::backend::{
     Access, Account, Append, AppendRequest, Copied, CopyRequest, CreateRequest, Error, ListEntry, ListRequest,
@@ -68,12 +68,13 @@ impl MemoryAccount {
             from.change(|state| {
                 state.standing()?;
                 let uids = state.removable(&request.uids, false);
-                let parcels = uids.iter().filter_map(|uid| state.entries.get(&uid));
+                let parcels = uids.iter().filter_map(|uid| state.entries.get(uid));
                 let parcels: Vec<_> = parcels.map(|entry| self.store.twin(entry, remove)).collect();
                 if parcels.is_empty() {
                     return Err(Error::Expunged);
                 }
-                let added = state.add(parcels)?;
+                let octets = if remove { octets(&parcels) } else { 0 };
+                let added = to.owner.on_loan(octets, || state.add(parcels))?;
                 if remove {
                     uids.iter().for_each(|uid| drop(state.remove(uid)));
                 }
@@ -84,12 +85,14 @@ impl MemoryAccount {
                 source.standing()?;
                 target.standing().map_err(|_| Error::NoSuchMailbox)?;
                 let uids = source.removable(&request.uids, false);
-                let parcels = uids.iter().filter_map(|uid| source.entries.get(&uid));
+                let parcels = uids.iter().filter_map(|uid| source.entries.get(uid));
                 let parcels: Vec<_> = parcels.map(|entry| self.store.twin(entry, remove)).collect();
                 if parcels.is_empty() {
                     return Err(Error::Expunged);
                 }
-                let added = target.add(parcels)?;
+                let same_owner = Arc::ptr_eq(&from.owner, &to.owner);
+                let octets = if remove && same_owner { octets(&parcels) } else { 0 };
+                let added = to.owner.on_loan(octets, || target.add(parcels))?;
                 if remove {
                     uids.iter().for_each(|uid| drop(source.remove(uid)));
                 }
@@ -99,6 +102,10 @@ impl MemoryAccount {
         leave.leave().await;
         copied
     }
+}
+
+fn octets(parcels: &[Parcel]) -> u64 {
+    parcels.iter().map(|parcel| parcel.body.len()).sum()
 }
 
 #[async_trait]

@@ -86,7 +86,7 @@ impl Append for MemoryAppend {
             if state.access == Access::ReadOnly {
                 return Err(Error::NoPermission);
             }
-            if options.replace.is_some_and(|uid| !state.entries.contains_key(&uid)) {
+            if options.replace.is_some_and(|uid| !state.entries.contains(uid)) {
                 return Err(Error::Expunged);
             }
             let uids = state.add(parcels)?;

@@ -8,9 +8,10 @@ use super::body::Body;
 use super::hook::{Call, Outcome};
 use super::shelf::Shelf;
 use super::store::User;
+use super::table::Entry;
 use super::tree::remove_all;
 use super::{MemoryBackend, NewMessage};
-use crate::backend::{Access, CreateRequest, Error, FetchData, Result, Snapshot, StoreOp, StoreRequest};
+use crate::backend::{Access, CreateRequest, Error, Result, Snapshot, StoreOp, StoreRequest};
 use crate::mail::{DateTime, Flags, MailboxName, ModSeq, Uid, UidSet};
 
 /// A message as it lies in the store.
@@ -180,16 +181,13 @@ impl MemoryBackend {
     pub fn messages(&self, user: &str, mailbox: &str) -> Result<Vec<StoredMessage>> {
         let shelf = self.find(user, mailbox)?;
         let state = shelf.look();
-        let message = |(uid, entry): (&Uid, &super::shelf::Entry)| {
-            let row = entry.row(*uid, FetchData::FLAGS);
-            StoredMessage {
-                uid: *uid,
-                modseq: row.modseq,
-                flags: row.flags,
-                internal_date: entry.internal_date,
-                unique_id: Arc::clone(&entry.unique_id),
-                content: entry.body.to_bytes(),
-            }
+        let message = |entry: Entry<'_>| StoredMessage {
+            uid: entry.uid,
+            modseq: entry.modseq,
+            flags: entry.flags(),
+            internal_date: entry.rest.internal_date,
+            unique_id: Arc::clone(&entry.rest.unique_id),
+            content: entry.rest.body.to_bytes(),
         };
         Ok(state.entries.iter().map(message).collect())
     }

@@ -7,16 +7,14 @@ use bytes::Bytes;
 
 use super::body::MemoryMessage;
 use super::hook::{Call, Hooks};
-use super::shelf::{Entry, Shelf, State};
+use super::shelf::{Shelf, State};
+use super::table::{Entry, Table};
 use super::tree::remove_all;
 use crate::backend::{
     Access, Batch, Changes, ChangesRequest, Error, ExpungeRequest, Expunged, FetchData, FetchRequest, Mailbox, Message,
     Result, Rows, StoreRequest, Stored,
 };
 use crate::mail::{ModSeq, Uid, UidSet};
-
-/// A row that is at most so many messages away is walked to; beyond, it is looked up.
-const NEAR: usize = 8;
 
 /// A handle on a mailbox.
 pub(super) struct MemoryMailbox {
@@ -58,7 +56,7 @@ impl Mailbox for MemoryMailbox {
         let body = {
             let state = self.shelf.look();
             state.standing()?;
-            state.entries.get(&uid).ok_or(Error::Expunged)?.body.clone()
+            state.entries.get(uid).ok_or(Error::Expunged)?.rest.body.clone()
         };
         leave.leave().await;
         Ok(Box::new(MemoryMessage { body, hooks: Arc::clone(&self.hooks) }))
@@ -111,14 +109,8 @@ struct MemoryRows {
 impl MemoryRows {
     /// Adds rows until the batch is full; returns whether there are more.
     fn fill(&mut self, state: &State, batch: &mut Batch) -> bool {
-        let (entries, data) = (&state.entries, self.data);
-        let (told, more) = if self.descending {
-            let seek = |_: Uid, high: Uid| entries.range(..=high).rev();
-            walk(self.uids.ranges().rev(), seek, |uid, low, high| (uid > high, uid < low), data, batch)
-        } else {
-            let seek = |low: Uid, _: Uid| entries.range(low..);
-            walk(self.uids.ranges(), seek, |uid, low, high| (uid < low, uid > high), data, batch)
-        };
+        let (told, more) =
+            if self.descending { self.fill_down(&state.entries, batch) } else { self.fill_up(&state.entries, batch) };
         match told {
             _ if !more => self.uids = UidSet::new(),
             Some(told) if self.descending => self.uids.remove_range(told, Uid::MAX),
@@ -127,50 +119,51 @@ impl MemoryRows {
         }
         more
     }
+
+    /// Returns the last message that was added, and whether there are more.
+    fn fill_up(&self, table: &Table, batch: &mut Batch) -> (Option<Uid>, bool) {
+        let (mut told, mut near) = (None, 0);
+        for (low, high) in self.uids.ranges() {
+            let places = table.places(low, high, near);
+            near = places.end;
+            for entry in table.walk(places) {
+                if !take(entry, self.data, batch) {
+                    return (told, true);
+                }
+                told = Some(entry.uid);
+            }
+        }
+        (told, false)
+    }
+
+    fn fill_down(&self, table: &Table, batch: &mut Batch) -> (Option<Uid>, bool) {
+        let (mut told, mut near) = (None, usize::MAX);
+        for (low, high) in self.uids.ranges().rev() {
+            let places = table.places(low, high, near);
+            near = places.start;
+            for entry in table.walk(places).rev() {
+                if !take(entry, self.data, batch) {
+                    return (told, true);
+                }
+                told = Some(entry.uid);
+            }
+        }
+        (told, false)
+    }
 }
 
-/// Adds the rows of these runs. `place` says whether a UID stands before a run, or behind it. Returns the last message
-/// that was added, and whether there are more.
-fn walk<'a, I: Iterator<Item = (&'a Uid, &'a Entry)>>(
-    mut runs: impl Iterator<Item = (Uid, Uid)>,
-    seek: impl Fn(Uid, Uid) -> I,
-    place: impl Fn(Uid, Uid, Uid) -> (bool, bool),
-    data: FetchData,
-    batch: &mut Batch,
-) -> (Option<Uid>, bool) {
-    let mut told = None;
-    let Some((mut low, mut high)) = runs.next() else { return (told, false) };
-    let mut entries = seek(low, high);
-    let mut next = entries.next();
-    let mut steps = 0;
-    while let Some((uid, entry)) = next {
-        let (before, behind) = place(*uid, low, high);
-        if behind {
-            let Some(run) = runs.next() else { return (told, false) };
-            ((low, high), steps) = (run, 0);
-            continue;
-        }
-        if before {
-            steps += 1;
-            if steps == NEAR {
-                entries = seek(low, high);
-            }
-            next = entries.next();
-            continue;
-        }
-        if batch.is_full() {
-            return (told, true);
-        }
-        let row = entry.row(*uid, data);
-        let content = row.content.as_ref().map_or(0, Bytes::len);
-        if content > batch.byte_room() && !batch.is_empty() {
-            return (told, true);
-        }
-        batch.push(row);
-        told = Some(*uid);
-        next = entries.next();
+/// Adds a row to a batch, if there is room.
+#[inline]
+fn take(entry: Entry<'_>, data: FetchData, batch: &mut Batch) -> bool {
+    if batch.is_full() {
+        return false;
     }
-    (told, false)
+    let row = entry.row(data);
+    if row.content.as_ref().is_some_and(|content| content.len() > batch.byte_room()) && !batch.is_empty() {
+        return false;
+    }
+    batch.push(row);
+    true
 }
 
 #[async_trait]

@@ -43,6 +43,7 @@ mod login;
 mod mailbox;
 mod shelf;
 mod store;
+mod table;
 mod tree;
 
 use std::fmt;

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use super::body::Body;
+use super::table::{Rest, Table};
 use crate::Signal;
 use crate::backend::{
-    Access, Changes, ChangesRequest, Error, Fate, FetchData, MailboxId, Result, Row, Snapshot, Status, StoreOp,
+    Access, Changes, ChangesRequest, Error, Fate, FetchData, MailboxId, Result, Snapshot, Status, StoreOp,
     StoreRequest, Stored,
 };
 use crate::mail::{DateTime, Flags, Keyword, Keywords, MailboxName, ModSeq, SystemFlags, Uid, UidSet, UidValidity};
@@ -43,6 +44,14 @@ impl Owner {
         reserved.map(|_| ()).map_err(|_| Error::OverQuota)
     }
 
+    /// Adds messages that are about to be removed elsewhere: what both mailboxes count is not counted twice.
+    pub(super) fn on_loan<T>(&self, octets: u64, add: impl FnOnce() -> T) -> T {
+        self.release(octets);
+        let added = add();
+        self.used.fetch_add(octets, Ordering::Relaxed);
+        added
+    }
+
     fn release(&self, octets: u64) {
         self.used.fetch_sub(octets, Ordering::Relaxed);
     }
@@ -58,7 +67,6 @@ pub(super) struct Bounds {
 }
 
 /// A message that is to be added.
-#[derive(Clone)]
 pub(super) struct Parcel {
     pub(super) flags: Flags,
     pub(super) internal_date: DateTime,
@@ -67,51 +75,11 @@ pub(super) struct Parcel {
     pub(super) summary: Option<Bytes>,
 }
 
-/// One message.
-pub(super) struct Entry {
-    pub(super) modseq: ModSeq,
-    arrived: ModSeq,
-    pub(super) flags: Flags,
-    pub(super) internal_date: DateTime,
-    pub(super) body: Body,
-    pub(super) unique_id: Arc<str>,
-    summary: Option<Bytes>,
-}
-
-impl Entry {
-    pub(super) fn row(&self, uid: Uid, data: FetchData) -> Row {
-        let mut row = Row::new(uid);
-        if data.flags {
-            row.modseq = self.modseq;
-            row.flags = self.flags.clone();
-        }
-        if data.internal_date {
-            row.internal_date = Some(self.internal_date);
-        }
-        if data.size {
-            row.size = Some(self.body.len());
-        }
-        if data.unique_id {
-            row.unique_id = Some(Arc::clone(&self.unique_id));
-        }
-        if data.summary {
-            row.summary.clone_from(&self.summary);
-        }
-        if let Some(whole) = self.body.whole().filter(|whole| data.inline > 0 && whole.len() <= data.inline) {
-            row.content = Some(whole.clone());
-        }
-        row
-    }
-
-    /// The same message for another mailbox.
-    pub(super) fn parcel(&self, unique_id: Arc<str>) -> Parcel {
-        Parcel {
-            flags: self.flags.clone(),
-            internal_date: self.internal_date,
-            body: self.body.clone(),
-            unique_id,
-            summary: self.summary.clone(),
-        }
+impl Parcel {
+    /// A message that was taken out of another mailbox.
+    pub(super) fn of_removed((flags, rest): (Flags, Box<Rest>)) -> Self {
+        let Rest { internal_date, body, unique_id, summary, .. } = *rest;
+        Self { flags, internal_date, body, unique_id, summary }
     }
 }
 
@@ -199,7 +167,7 @@ pub(super) struct State {
     pub(super) uid_validity: UidValidity,
     uid_next: Option<Uid>,
     pub(super) modseq: ModSeq,
-    pub(super) entries: BTreeMap<Uid, Entry>,
+    pub(super) entries: Table,
     pub(super) uids: UidSet,
     unseen: UidSet,
     deleted: UidSet,
@@ -214,10 +182,6 @@ pub(super) struct State {
     forgotten: ModSeq,
     keywords: Keywords,
     keywords_changed: ModSeq,
-    /// One copy of each combination of keywords, so that rows are made without allocating.
-    combinations: HashSet<Keywords>,
-    /// How many combinations there may be before those out of use are dropped.
-    combinations_bound: usize,
     /// Held by a POP3 session.
     pub(super) leased: bool,
     owner: Arc<Owner>,
@@ -235,7 +199,7 @@ impl State {
             uid_validity,
             uid_next: Some(Uid::MIN),
             modseq: ModSeq::new(1),
-            entries: BTreeMap::new(),
+            entries: Table::new(),
             uids: UidSet::new(),
             unseen: UidSet::new(),
             deleted: UidSet::new(),
@@ -246,8 +210,6 @@ impl State {
             forgotten: ModSeq::ZERO,
             keywords: Keywords::NONE,
             keywords_changed: ModSeq::ZERO,
-            combinations: HashSet::new(),
-            combinations_bound: 64,
             leased: false,
             owner,
             bounds,
@@ -315,21 +277,19 @@ impl State {
             let Some(uid) = self.uid_next else { break };
             self.uid_next = uid.next();
             let modseq = self.tick();
-            let flags = self.shared(&parcel.flags);
+            let flags = self.spelled(&parcel.flags);
             self.log.insert(modseq, Event::Arrived(uid));
             self.uids.insert(uid);
             self.unclaimed.insert(uid);
             self.index(uid, flags.system);
-            let entry = Entry {
-                modseq,
+            let rest = Rest {
                 arrived: modseq,
-                flags,
                 internal_date: parcel.internal_date,
                 body: parcel.body,
                 unique_id: parcel.unique_id,
                 summary: parcel.summary,
             };
-            self.entries.insert(uid, entry);
+            self.entries.push(uid, modseq, &flags, rest);
             uids.push(uid);
         }
         Ok(uids)
@@ -341,41 +301,37 @@ impl State {
         if request.op != StoreOp::Remove {
             self.admit([&request.flags.keywords])?;
         }
-        let wanted = self.shared(&request.flags);
+        let wanted = self.spelled(&request.flags);
         let mut stored = Stored { gone: request.uids.difference(&self.uids), ..Stored::default() };
         for uid in &request.uids.intersection(&self.uids) {
-            let Some(entry) = self.entries.get(&uid) else { continue };
+            let Some(entry) = self.entries.get(uid) else { continue };
             if request.unchanged_since.is_some_and(|bound| entry.modseq > bound) {
                 stored.modified.insert(uid);
                 continue;
             }
+            let before = entry.flags();
             let flags = match request.op {
-                StoreOp::Add => entry.flags.union(&wanted),
-                StoreOp::Remove => entry.flags.difference(&wanted),
+                StoreOp::Add => before.union(&wanted),
+                StoreOp::Remove => before.difference(&wanted),
                 StoreOp::Replace => wanted.clone(),
             };
-            if flags != entry.flags {
+            if flags != before {
                 self.set(uid, &flags);
             }
-            if let Some(entry) = self.entries.get(&uid) {
-                stored.rows.push(entry.row(uid, FetchData::FLAGS));
-            }
+            stored.rows.extend(self.entries.get(uid).map(|entry| entry.row(FetchData::FLAGS)));
         }
         Ok(stored)
     }
 
     fn set(&mut self, uid: Uid, flags: &Flags) {
         let modseq = self.tick();
-        let flags = self.shared(flags);
-        let Some(entry) = self.entries.get_mut(&uid) else { return };
-        if entry.modseq != entry.arrived {
+        let Some(entry) = self.entries.get(uid) else { return };
+        if entry.modseq != entry.rest.arrived {
             self.log.remove(&entry.modseq);
         }
-        entry.modseq = modseq;
-        let system = flags.system;
-        entry.flags = flags;
+        self.entries.set(uid, modseq, flags);
         self.log.insert(modseq, Event::Changed(uid));
-        self.index(uid, system);
+        self.index(uid, flags.system);
     }
 
     fn index(&mut self, uid: Uid, system: SystemFlags) {
@@ -392,15 +348,15 @@ impl State {
     }
 
     /// Removes a message.
-    pub(super) fn remove(&mut self, uid: Uid) -> Option<Entry> {
-        let entry = self.entries.remove(&uid)?;
-        self.log.remove(&entry.arrived);
-        self.log.remove(&entry.modseq);
+    pub(super) fn remove(&mut self, uid: Uid) -> Option<(Flags, Box<Rest>)> {
+        let (modseq, flags, rest) = self.entries.remove(uid)?;
+        self.log.remove(&rest.arrived);
+        self.log.remove(&modseq);
         for set in [&mut self.uids, &mut self.unseen, &mut self.deleted, &mut self.unclaimed] {
             set.remove(uid);
         }
-        self.size -= entry.body.len();
-        self.owner.release(entry.body.len());
+        self.size -= rest.body.len();
+        self.owner.release(rest.body.len());
         let modseq = self.tick();
         self.log.insert(modseq, Event::Expunged(uid));
         self.removals.push_back(modseq);
@@ -410,7 +366,7 @@ impl State {
             self.log.remove(&oldest);
             self.forgotten = oldest;
         }
-        Some(entry)
+        Some((flags, rest))
     }
 
     /// Which of these are there, and have `\Deleted` if that is asked.
@@ -419,16 +375,12 @@ impl State {
     }
 
     /// Takes everything out, leaving a mailbox that is no more.
-    pub(super) fn end(&mut self, fate: Fate) -> Vec<Entry> {
+    pub(super) fn end(&mut self, fate: Fate) -> Vec<Parcel> {
+        let parcels = self.uids.clone().iter().filter_map(|uid| self.remove(uid)).map(Parcel::of_removed).collect();
         self.fate = fate;
         self.tick();
-        self.owner.release(self.size);
-        self.size = 0;
-        for set in [&mut self.uids, &mut self.unseen, &mut self.deleted, &mut self.unclaimed] {
-            *set = UidSet::new();
-        }
         (self.log, self.removals) = (BTreeMap::new(), VecDeque::new());
-        std::mem::take(&mut self.entries).into_values().collect()
+        parcels
     }
 
     pub(super) fn rename(&mut self, name: MailboxName) {
@@ -453,9 +405,9 @@ impl State {
 
     pub(super) fn remember(&mut self, uid: Uid, summary: Bytes) {
         if summary.len() <= MAX_SUMMARY
-            && let Some(entry) = self.entries.get_mut(&uid)
+            && let Some(rest) = self.entries.rest_mut(uid)
         {
-            entry.summary = Some(summary);
+            rest.summary = Some(summary);
         }
     }
 
@@ -492,7 +444,7 @@ impl State {
                     changes.arrived.insert(uid);
                 }
                 Event::Changed(uid) => {
-                    changes.changed.extend(self.entries.get(&uid).map(|entry| entry.row(uid, FetchData::FLAGS)));
+                    changes.changed.extend(self.entries.get(uid).map(|entry| entry.row(FetchData::FLAGS)));
                 }
                 Event::Expunged(uid) => changes.expunged.push((uid, *modseq)),
             }
@@ -520,7 +472,7 @@ impl State {
         // Of two spellings the first one stays: the sort in `collect` is stable.
         let mut all: Keywords = self.keywords.iter().chain(&new).cloned().collect();
         if all.as_slice().len() > self.bounds.keywords {
-            let used = self.entries.values().flat_map(|entry| &entry.flags.keywords);
+            let used = self.entries.iter().flat_map(|entry| entry.keywords);
             all = used.chain(&new).cloned().collect::<HashSet<_>>().into_iter().collect();
             if all.as_slice().len() > self.bounds.keywords {
                 return Err(Error::Limit("too many keywords".into()));
@@ -531,24 +483,16 @@ impl State {
         Ok(())
     }
 
-    /// These flags, with the one copy of their keywords, in the spelling of their first use.
-    fn shared(&mut self, flags: &Flags) -> Flags {
+    /// These flags, with the keywords in the spelling of their first use.
+    fn spelled(&self, flags: &Flags) -> Flags {
         if flags.keywords.is_empty() {
             return flags.clone();
         }
-        if let Some(keywords) = self.combinations.get(&flags.keywords) {
-            return Flags { system: flags.system, keywords: keywords.clone() };
-        }
-        if self.combinations.len() >= self.combinations_bound {
-            self.combinations = self.entries.values().map(|entry| entry.flags.keywords.clone()).collect();
-            self.combinations_bound = 2 * self.combinations.len().max(32);
-        }
         let known = self.keywords.as_slice();
         let spelled = |keyword: &Keyword| {
-            known.binary_search(keyword).ok().and_then(|at| known.get(at)).unwrap_or(keyword).clone()
+            let known = known.binary_search(keyword).ok().and_then(|at| known.get(at));
+            known.unwrap_or(keyword).clone()
         };
-        let keywords: Keywords = flags.keywords.iter().map(spelled).collect();
-        self.combinations.insert(keywords.clone());
-        Flags { system: flags.system, keywords }
+        Flags { system: flags.system, keywords: flags.keywords.iter().map(spelled).collect() }
     }
 }

@@ -7,7 +7,8 @@ use std::time::UNIX_EPOCH;
 
 use super::body::Body;
 use super::hook::Hooks;
-use super::shelf::{Entry, Parcel, Shelf};
+use super::shelf::{Parcel, Shelf};
+use super::table::Entry;
 use super::tree::Tree;
 use crate::Env;
 use crate::auth::Secret;
@@ -162,8 +163,14 @@ impl Store {
     }
 
     /// A copy of a message for another mailbox. One that moves keeps its unique-id.
-    pub(super) fn twin(&self, entry: &Entry, moves: bool) -> Parcel {
-        entry.parcel(if moves { Arc::clone(&entry.unique_id) } else { self.next_unique_id() })
+    pub(super) fn twin(&self, entry: Entry<'_>, moves: bool) -> Parcel {
+        Parcel {
+            flags: entry.flags(),
+            internal_date: entry.rest.internal_date,
+            body: entry.rest.body.clone(),
+            unique_id: if moves { Arc::clone(&entry.rest.unique_id) } else { self.next_unique_id() },
+            summary: entry.rest.summary.clone(),
+        }
     }
 
     pub(super) fn parcel(&self, flags: Flags, internal_date: Option<DateTime>, body: Body) -> Parcel {

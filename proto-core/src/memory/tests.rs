@@ -271,7 +271,16 @@ fn limits_are_told_before_and_after_the_octets() {
     block_on(first.write(Bytes::from_static(b"123"))).unwrap();
     append(&account, "INBOX", "123").unwrap();
     assert!(matches!(block_on(first.commit(CommitOptions::default())), Err(Error::OverQuota)));
-    store.expunge("alice", "INBOX", UidSet::full()).unwrap();
+    // A move needs no room.
+    store.create("alice", "Other").unwrap();
+    let inbox = select(&account, "INBOX");
+    let request =
+        |to| CopyRequest::new(Arc::clone(&inbox.mailbox), inbox.snapshot.id.clone(), UidSet::full(), name(to));
+    assert!(matches!(block_on(account.copy(request("Other"))), Err(Error::OverQuota)));
+    assert_eq!(block_on(account.move_to(request("INBOX"))).unwrap().pairs.len(), 2);
+    assert_eq!(block_on(account.move_to(request("Other"))).unwrap().pairs.len(), 2);
+    assert!(matches!(append(&account, "INBOX", "1"), Err(Error::OverQuota)));
+    store.delete("alice", "Other").unwrap();
     append(&account, "INBOX", "12345").unwrap();
     store.store_flags("alice", "INBOX", UidSet::full(), StoreOp::Add, keyword("one")).unwrap();
     assert!(store.store_flags("alice", "INBOX", UidSet::full(), StoreOp::Add, keyword("two")).is_err());

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::DELIMITER;
-use super::shelf::{Bounds, Owner, Shelf};
+use super::shelf::{Bounds, Owner, Parcel, Shelf};
 use crate::backend::{CreateRequest, Error, Expunged, Fate, ListEntry, Result};
 use crate::mail::{MailboxName, SpecialUse, UidSet, UidValidity};
 
@@ -133,9 +133,7 @@ impl Tree {
         let target = self.create(CreateRequest::new(to.clone()), uid_validity)?;
         Shelf::change_both(&inbox, &target, |inbox, target| {
             let uids = inbox.uids.clone();
-            let entries: Vec<_> = uids.iter().filter_map(|uid| inbox.remove(uid)).collect();
-            let parcels = entries.iter().map(|entry| entry.parcel(Arc::clone(&entry.unique_id))).collect();
-            target.add(parcels)
+            target.add(uids.iter().filter_map(|uid| inbox.remove(uid)).map(Parcel::of_removed).collect())
         })
         .map(|_| ())
     }
@@ -146,8 +144,7 @@ impl Tree {
         let node = nodes.get_mut(name).ok_or(Error::NoSuchMailbox)?;
         let shelf = Shelf::new(name.clone(), uid_validity, Arc::clone(&self.owner), self.bounds);
         let old = std::mem::replace(&mut node.shelf, Arc::clone(&shelf));
-        let entries = old.change(|state| state.end(Fate::Recreated));
-        let parcels = entries.iter().map(|entry| entry.parcel(Arc::clone(&entry.unique_id))).collect();
+        let parcels = old.change(|state| state.end(Fate::Recreated));
         shelf.change(|state| state.add(parcels)).map(|_: Vec<_>| ())
     }
 
