@@ -4,6 +4,7 @@
 //! it is told to); `CHANGE` (the same, and a change that must be finished); `BIG n` (n bytes, made as they are wanted);
 //! `QUIT`; `ABORT`.
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part")]
+#![allow(clippy::unwrap_used, reason = "a test that can not go on fails")]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
