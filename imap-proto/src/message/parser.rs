@@ -36,6 +36,18 @@ pub const MAX_FIELD: usize = 128 * 1024;
 /// The most octets of header fields that are looked at in one message; further fields count as absent.
 pub const MAX_FIELDS_TOTAL: usize = 1024 * 1024;
 
+/// The fields that describe a body.
+const CONTENT_FIELDS: [&[u8]; 8] = [
+    b"content-type",
+    b"content-transfer-encoding",
+    b"content-id",
+    b"content-description",
+    b"content-disposition",
+    b"content-language",
+    b"content-location",
+    b"content-md5",
+];
+
 /// The longest line that can be a boundary. RFC 2046 ends boundaries at 70 octets.
 const MAX_BOUNDARY_LINE: usize = 1024;
 
@@ -78,7 +90,10 @@ struct Open {
     boundary: Option<Box<[u8]>>,
     /// Line ends before the body.
     line_ends: u64,
+    /// Until the header has ended, whether the part lies in a digest; after that, whether it is one.
     digest: bool,
+    /// Whether the header is that of a message.
+    message: bool,
 }
 
 /// The fields kept of the header that is being read.
@@ -104,7 +119,7 @@ impl StructureParser {
     pub fn new() -> Self {
         Self {
             parts: vec![Part::new(0, None)],
-            open: vec![Open { part: 0, boundary: None, line_ends: 0, digest: false }],
+            open: vec![Open { part: 0, boundary: None, line_ends: 0, digest: false, message: true }],
             in_header: true,
             header: Header::default(),
             line_start: 0,
@@ -193,7 +208,7 @@ impl StructureParser {
                 self.close_above(level);
                 let (parent, digest) =
                     self.open.get(level).map_or((0, false), |open| (open.part, open.digest));
-                self.open_part(next, parent, digest);
+                self.open_part(next, parent, digest, false);
             }
             Some(Boundary::Closes(level)) => {
                 self.close_above(level);
@@ -239,9 +254,8 @@ impl StructureParser {
         }
         self.header.keeping = false;
         let Some((name, value)) = split_name(text) else { return };
-        let is_message = self.top().is_some_and(|part| part.envelope.is_some());
-        let is_content = name.get(..8).is_some_and(|prefix| prefix.eq_ignore_ascii_case(b"content-"));
-        if is_content || (is_message && is_envelope_field(name)) {
+        let is_message = self.open.last().is_some_and(|open| open.message);
+        if CONTENT_FIELDS.iter().any(|known| name.eq_ignore_ascii_case(known)) || (is_message && is_envelope_field(name)) {
             self.header.start(name, value);
         }
     }
@@ -252,13 +266,13 @@ impl StructureParser {
     }
 
     /// Opens a part whose header starts here.
-    fn open_part(&mut self, start: u64, parent: usize, digest: bool) {
+    fn open_part(&mut self, start: u64, parent: usize, digest: bool, message: bool) {
         let index = self.parts.len();
         self.parts.push(Part::new(start, Some(parent as u32)));
         if let Some(parent) = self.parts.get_mut(parent) {
             parent.children.push(index as u32);
         }
-        self.open.push(Open { part: index, boundary: None, line_ends: 0, digest });
+        self.open.push(Open { part: index, boundary: None, line_ends: 0, digest, message });
         self.in_header = true;
     }
 
@@ -281,7 +295,7 @@ impl StructureParser {
             let date = fields().find(|field| field.is(b"date"));
             self.sent = date.and_then(|date| parse_sent_date(date.value));
         }
-        if part.envelope.is_some() || index == 0 {
+        if open.message {
             part.envelope = Some(EncodedEnvelope::new(&Envelope::from_fields(fields())));
         }
         describe(part, fields(), in_digest);
@@ -296,10 +310,7 @@ impl StructureParser {
         } else if part.is(b"message", b"rfc822") || part.is(b"message", b"global") {
             if room {
                 part.kind = PartKind::Message;
-                self.open_part(body, index, false);
-                if let Some(child) = self.top() {
-                    child.envelope = Some(EncodedEnvelope::new(&Envelope::default()));
-                }
+                self.open_part(body, index, false, true);
             } else {
                 part.media_type = Bytes::from_static(b"APPLICATION");
                 part.subtype = Bytes::from_static(b"OCTET-STREAM");

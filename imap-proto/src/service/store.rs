@@ -10,6 +10,7 @@ use super::completion::Completion;
 use super::reply::Reply;
 use super::select::SelectedMailbox;
 use super::slices;
+use super::sync::sync;
 use crate::wire::encode::Code;
 
 /// A STORE whose messages have been resolved.
@@ -26,6 +27,11 @@ pub(crate) struct Plan {
 /// Changes flags, a slice of messages at a time.
 pub(crate) async fn store(context: Context, selected: Arc<SelectedMailbox>, plan: Plan) -> Completion {
     let Plan { uids, op, flags, silent, uid } = plan;
+    if silent {
+        // What others have changed so far is told first: afterwards it could not be told from what this client knows
+        // without being told.
+        sync(&context.port, &selected).await;
+    }
     let mut gone = false;
     for slice in slices(uids) {
         let stored = match selected.mailbox.store(StoreRequest::new(slice, op, flags.clone())).await {

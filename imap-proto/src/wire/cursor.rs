@@ -98,7 +98,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The line's end and with it the command's.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn end(&mut self) -> Result<()> {
         match self.rest() {
             [b'\r', b'\n'] | [b'\n'] => {
@@ -110,15 +110,18 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take_while(&mut self, class: u8) -> &'a [u8] {
-        let rest = self.rest();
-        let length = rest.iter().position(|byte| !chars::is(*byte, class)).unwrap_or(rest.len());
-        self.at += length;
-        rest.get(..length).unwrap_or_default()
+        let start = self.at;
+        while let Some(byte) = self.peek()
+            && chars::is(byte, class)
+        {
+            self.at += 1;
+        }
+        self.since(start)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take_some(&mut self, class: u8, what: &'static str) -> Result<&'a [u8]> {
         let taken = self.take_while(class);
         if taken.is_empty() { self.fail(ParseErrorKind::Expected(what)) } else { Ok(taken) }
@@ -127,7 +130,15 @@ impl<'a> Cursor<'a> {
     /// A word of the grammar as its [`chars::key`].
     #[inline]
     pub(crate) fn word(&mut self) -> u128 {
-        chars::key(self.take_while(chars::WORD))
+        let start = self.at;
+        let mut key = 0_u128;
+        while let Some(byte) = self.peek()
+            && chars::is(byte, chars::WORD)
+        {
+            key = key << 8 | u128::from(byte.to_ascii_uppercase());
+            self.at += 1;
+        }
+        if self.at - start > 16 { 0 } else { key }
     }
 
     /// Takes `word`, in any case, if the whole next word is that.
@@ -183,13 +194,13 @@ impl<'a> Cursor<'a> {
     }
 
     /// `astring`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn astring(&mut self, what: &'static str) -> Result<AString<'a>> {
         self.string_or(chars::ASTRING, what)
     }
 
     /// A string, or one or more characters of this class.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn string_or(&mut self, class: u8, what: &'static str) -> Result<AString<'a>> {
         match self.peek() {
             Some(b'"') => self.quoted(),

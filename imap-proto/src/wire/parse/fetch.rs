@@ -162,6 +162,7 @@ impl<'a> FetchItems<'a> {
         fixed.iter().copied().chain(listed)
     }
 
+    #[inline(always)]
     fn parse(cursor: &mut Cursor<'a>) -> Result<Self> {
         let start = cursor.position();
         let source = if cursor.peek() == Some(b'(') {
@@ -210,6 +211,7 @@ const BINARY_PEEK: u128 = key(b"BINARY.PEEK");
 const BINARY_SIZE: u128 = key(b"BINARY.SIZE");
 
 /// Parses what follows `FETCH `.
+#[inline(always)]
 pub(crate) fn parse<'a>(cursor: &mut Cursor<'a>, uid: bool) -> Result<Fetch<'a>> {
     let set = SequenceSet::parse(cursor)?;
     cursor.space()?;

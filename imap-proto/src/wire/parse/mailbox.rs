@@ -219,11 +219,13 @@ fn status_item(cursor: &mut Cursor<'_>) -> Result<StatusItems> {
 }
 
 /// `mailbox`
+#[inline(always)]
 pub(crate) fn argument<'a>(cursor: &mut Cursor<'a>) -> Result<MailboxArg<'a>> {
     cursor.astring("a mailbox name").map(MailboxArg)
 }
 
 /// Parses what follows `SELECT ` and `EXAMINE `.
+#[inline(always)]
 pub(crate) fn parse_select<'a>(cursor: &mut Cursor<'a>, examine: bool) -> Result<Select<'a>> {
     let mailbox = argument(cursor)?;
     let params = if cursor.eat(b' ') { Params::parse(cursor)? } else { Params::NONE };

@@ -82,10 +82,12 @@ pub fn tag_of(command: &[u8]) -> Option<Tag<'_>> {
     matches!(cursor.peek(), Some(b' ' | b'\r' | b'\n')).then_some(tag)
 }
 
+#[inline(always)]
 pub(crate) fn tag<'a>(cursor: &mut Cursor<'a>) -> Result<Tag<'a>> {
     cursor.take_some(chars::TAG, "a tag").map(Tag)
 }
 
+#[inline(always)]
 fn body<'a>(cursor: &mut Cursor<'a>, word: u128, start: usize) -> Result<CommandBody<'a>> {
     // Commands without arguments.
     let body = match word {
@@ -105,6 +107,7 @@ fn body<'a>(cursor: &mut Cursor<'a>, word: u128, start: usize) -> Result<Command
     Ok(body)
 }
 
+#[inline(always)]
 fn with_arguments<'a>(cursor: &mut Cursor<'a>, word: u128, start: usize) -> Result<CommandBody<'a>> {
     let body = match word {
         UID => {
@@ -151,7 +154,7 @@ fn with_arguments<'a>(cursor: &mut Cursor<'a>, word: u128, start: usize) -> Resu
     Ok(body)
 }
 
-#[inline]
+#[inline(always)]
 fn arguments<'a, T>(cursor: &mut Cursor<'a>, parse: impl FnOnce(&mut Cursor<'a>) -> Result<T>) -> Result<T> {
     cursor.space()?;
     parse(cursor)

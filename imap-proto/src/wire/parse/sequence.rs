@@ -95,6 +95,7 @@ impl<'a> SequenceSet<'a> {
         memchr::memchr(b'*', self.raw).is_some()
     }
 
+    #[inline(always)]
     pub(crate) fn parse(cursor: &mut Cursor<'a>) -> Result<Self> {
         let start = cursor.position();
         if cursor.eat(b'$') {

@@ -48,6 +48,7 @@ pub struct Transfer<'a> {
 }
 
 /// Parses what follows `STORE `.
+#[inline(always)]
 pub(crate) fn parse_store<'a>(cursor: &mut Cursor<'a>, uid: bool) -> Result<Store<'a>> {
     let set = SequenceSet::parse(cursor)?;
     cursor.space()?;
