@@ -63,6 +63,10 @@ impl Authenticator for MemoryBackend {
         Ok(Some(keys.get_or_init(derive).clone()))
     }
 
+    fn scram_iterations(&self) -> Option<u32> {
+        Some(ITERATIONS)
+    }
+
     fn dummy_salt_key(&self) -> Option<Secret> {
         Some(self.store.dummy_salt_key.clone())
     }

@@ -1,0 +1,113 @@
+//! How a server speaks POP3: what it offers, and where its limits are.
+
+use std::time::Duration;
+
+use pillarbox_proto_core::auth::framing;
+use pillarbox_proto_core::connection::TlsMode;
+
+/// Settings of a POP3 service. One value serves all its connections.
+///
+/// ```
+/// use pillarbox_pop3_proto::Config;
+/// use pillarbox_proto_core::connection::TlsMode;
+///
+/// let mut config = Config::default();
+/// config.host_name = "pop.example.org".into();
+/// config.tls_mode = TlsMode::OnDemand;
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// This host's name, for the time stamp that APOP needs in the greeting (RFC 1939, section 7).
+    pub host_name: String,
+    /// What the greeting says, before that time stamp.
+    pub greeting: String,
+    /// What the IMPLEMENTATION capability says (RFC 2449, section 6.9); `None` leaves it out.
+    pub implementation: Option<String>,
+    /// Whether and when TLS is used. The owner of the socket carries it out; the session offers STLS and refuses logins
+    /// accordingly.
+    pub tls_mode: TlsMode,
+    /// Take passwords in plain text on connections that nothing protects. Off, USER and the mechanisms that send
+    /// passwords are not offered there.
+    pub allow_plaintext: bool,
+    /// Limits.
+    pub limits: Limits,
+    /// Time limits.
+    pub timeouts: Timeouts,
+}
+
+impl Default for Config {
+    /// No TLS, no passwords in plain text, the name `localhost`.
+    fn default() -> Self {
+        Self {
+            host_name: "localhost".into(),
+            greeting: "Pillarbox POP3 ready".into(),
+            implementation: Some(concat!("Pillarbox ", env!("CARGO_PKG_VERSION")).into()),
+            tls_mode: TlsMode::No,
+            allow_plaintext: false,
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+/// What a session may cost at most.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Octets of a command line without its line end. A longer one is refused, and the session goes on with the next
+    /// line. The standard wants at least 255 (RFC 2449, section 4).
+    pub line: usize,
+    /// The same for an AUTH command and for the lines of its exchange (RFC 5034, section 4).
+    pub sasl_line: usize,
+    /// Bad commands in a row that end the connection.
+    pub bad_commands: u32,
+    /// Failed logins that end the connection.
+    pub failed_logins: u32,
+    /// Octets of output that wait at most before the session works on, and reads on.
+    pub output_high_water: usize,
+    /// Octets of input that wait at most: a pipeline that fills it has to wait. Held above the longest line.
+    pub input_high_water: usize,
+    /// Messages of at most so many octets may come from the backend in one piece; larger ones are streamed.
+    pub inline: usize,
+    /// How many messages are fetched in one go when RETR and TOP commands are pipelined.
+    pub read_ahead: usize,
+    /// Octets of messages that are fetched ahead at most.
+    pub read_ahead_bytes: usize,
+}
+
+impl Default for Limits {
+    /// Lines of 255 octets, ten bad commands, three failed logins, 64 KiB of output, 16 KiB of input, 16 messages and
+    /// 128 KiB ahead.
+    fn default() -> Self {
+        Self {
+            line: 255,
+            sasl_line: framing::MAX_LINE,
+            bad_commands: 10,
+            failed_logins: 3,
+            output_high_water: 64 << 10,
+            input_high_water: 16 << 10,
+            inline: 32 << 10,
+            read_ahead: 16,
+            read_ahead_bytes: 128 << 10,
+        }
+    }
+}
+
+/// When a session ends by itself. Deletions are not carried out then (RFC 1939, section 3).
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Timeouts {
+    /// From the greeting to a successful login.
+    pub login: Option<Duration>,
+    /// Without a command, and without the client taking output. The standard wants at least ten minutes
+    /// (RFC 1939, section 3).
+    pub idle: Option<Duration>,
+}
+
+impl Default for Timeouts {
+    /// Three minutes to log in, ten minutes idle.
+    fn default() -> Self {
+        Self { login: Some(Duration::from_secs(3 * 60)), idle: Some(Duration::from_secs(10 * 60)) }
+    }
+}

@@ -1,0 +1,193 @@
+//! Logging in, and opening the maildrop.
+//!
+//! Every way to log in comes down to an [`Identity`] first, and then takes the one path through [`open`]: what has to
+//! be decided about a user who has proved who they are is decided there, for all ways alike.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use pillarbox_proto_core::auth::{Exchange, Identity, SaslError, Step, framing, verify_apop, verify_password};
+use pillarbox_proto_core::backend::{
+    Access, Account, Backend, Batch, Error, FetchData, FetchRequest, Mailbox, OpenRequest,
+};
+use pillarbox_proto_core::mail::MailboxName;
+use pillarbox_proto_core::{Connection, Env};
+
+use super::Done;
+use super::port::Port;
+use crate::config::Config;
+use crate::session::SaslLine;
+use crate::session::job::{Credentials, Outcome, Reply};
+use crate::session::maildrop::Maildrop;
+use crate::wire::reply::Refusal;
+
+/// Rows that are read at a time.
+const ROWS: usize = 512;
+/// Rows after which others go first.
+const BATCHES: usize = 4;
+
+/// What is held while a maildrop is open.
+pub(super) struct OpenMaildrop {
+    pub(super) mailbox: Arc<dyn Mailbox>,
+    _account: Arc<dyn Account>,
+    /// Keeps other POP3 sessions out.
+    _lease: Option<Box<dyn Any + Send + Sync>>,
+}
+
+impl fmt::Debug for OpenMaildrop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OpenMaildrop")
+    }
+}
+
+/// What a login needs besides the credentials.
+pub(super) struct Context {
+    pub(super) port: Port,
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) connection: Arc<Connection>,
+    pub(super) env: Arc<dyn Env>,
+    pub(super) config: Arc<Config>,
+}
+
+/// Checks the credentials and opens the maildrop.
+pub(super) async fn login(context: Context, credentials: Credentials) -> Done {
+    let identity = match authenticate(&context, credentials).await {
+        Ok(identity) => identity,
+        Err(refused) => return Done::new(refused.into()),
+    };
+    match open(&context, &identity).await {
+        Ok((maildrop, open)) => Done { open: Some(open), ..Done::new(Outcome::LoggedIn(Box::new(maildrop))) },
+        Err(error) => Done::new(Refused::Error(error).into()),
+    }
+}
+
+/// Why nobody was logged in.
+enum Refused {
+    Error(Error),
+    Malformed(&'static str),
+    Cancelled,
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<SaslError> for Refused {
+    fn from(error: SaslError) -> Self {
+        match error {
+            SaslError::Malformed(text) => Self::Malformed(text),
+            SaslError::Refused(error) => Self::Error(error),
+            _ => Self::Malformed("authentication failed"),
+        }
+    }
+}
+
+impl From<Refused> for Outcome {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Error(error) => {
+                // A store that is down is not the client's fault, and no attempt of its own.
+                let attempt = matches!(
+                    error,
+                    Error::AuthenticationFailed | Error::AuthorizationFailed | Error::Expired | Error::TokenRefused(_)
+                );
+                Self::LoginRefused { refusal: Refusal::from(&error), attempt }
+            }
+            Refused::Malformed(text) => {
+                Self::LoginRefused { refusal: Refusal::new(format!("Authentication failed: {text}")), attempt: true }
+            }
+            Refused::Cancelled => {
+                Self::LoginRefused { refusal: Refusal::new("Authentication cancelled"), attempt: false }
+            }
+        }
+    }
+}
+
+async fn authenticate(context: &Context, credentials: Credentials) -> Result<Identity, Refused> {
+    let (backend, connection) = (&*context.backend, &*context.connection);
+    match credentials {
+        Credentials::Password { user, password } => Ok(verify_password(backend, connection, &user, &password).await?),
+        Credentials::Apop { timestamp, user, digest } => {
+            Ok(verify_apop(backend, connection, &timestamp, &user, &digest).await?)
+        }
+        Credentials::Sasl { mechanism, offered, initial } => {
+            let limit = context.config.limits.sasl_line;
+            let exchange =
+                Exchange::new(mechanism, &offered, Arc::clone(&context.connection), Arc::clone(&context.env));
+            let initial = initial.map(|initial| framing::decode_initial(initial.expose(), limit)).transpose()?;
+            converse(context, exchange, initial.as_ref().map(|initial| initial.expose())).await
+        }
+    }
+}
+
+/// Leads a SASL exchange to its end (RFC 5034, section 4).
+async fn converse(context: &Context, mut exchange: Exchange, initial: Option<&[u8]>) -> Result<Identity, Refused> {
+    let limit = context.config.limits.sasl_line;
+    let authenticator = &*context.backend;
+    let mut step = exchange.step(authenticator, initial).await?;
+    loop {
+        match step {
+            Step::Challenge(challenge) => {
+                let line = answer(&context.port, challenge).await?;
+                let response = framing::decode(line.expose(), limit)?;
+                step = exchange.step(authenticator, Some(response.expose())).await?;
+            }
+            Step::Done { identity, data: None } => return Ok(identity),
+            Step::Done { identity, data: Some(data) } => {
+                // POP3 can't send it with +OK: it is a challenge that wants an empty answer.
+                let line = answer(&context.port, data).await?;
+                if line.expose().is_empty() {
+                    return Ok(identity);
+                }
+                return Err(Refused::Malformed("an empty response is due after the server's last message"));
+            }
+            _ => return Err(Refused::Malformed("authentication failed")),
+        }
+    }
+}
+
+async fn answer(port: &Port, challenge: Vec<u8>) -> Result<pillarbox_proto_core::auth::Secret, Refused> {
+    port.emit(Reply::Challenge(challenge)).await;
+    match port.line().await {
+        SaslLine::Line(line) => Ok(line),
+        SaslLine::Cancelled => Err(Refused::Cancelled),
+        SaslLine::TooLong => Err(Refused::Malformed("the response is too long")),
+    }
+}
+
+/// Opens the maildrop of an authenticated user, and reads what a session needs to know of its messages.
+async fn open(context: &Context, identity: &Identity) -> Result<(Maildrop, OpenMaildrop), Error> {
+    let account = context.backend.open(&context.connection, identity).await?;
+    let opened = account.open(OpenRequest::maildrop(MailboxName::inbox())).await?;
+    let mut maildrop = Maildrop::new(opened.snapshot.uid_validity);
+    maildrop.read_only = opened.access == Access::ReadOnly;
+    let mut data = FetchData::default();
+    data.size = true;
+    data.unique_id = true;
+    let mut rows = opened.mailbox.fetch(FetchRequest::new(opened.snapshot.uids, data)).await?;
+    let mut batch = Batch::new(ROWS, usize::MAX);
+    for round in 1.. {
+        let more = rows.next(&mut batch).await?;
+        for mut row in batch.drain() {
+            if row.size.is_none() {
+                row.size = match opened.mailbox.message(row.uid).await {
+                    Ok(message) => Some(message.len()),
+                    Err(Error::Expunged) => continue,
+                    Err(error) => return Err(error),
+                };
+            }
+            maildrop.push(&row);
+        }
+        if !more {
+            break;
+        }
+        if round % BATCHES == 0 {
+            context.port.cooperate().await;
+        }
+    }
+    maildrop.seal();
+    Ok((maildrop, OpenMaildrop { mailbox: opened.mailbox, _account: account, _lease: opened.lease }))
+}

@@ -1,0 +1,302 @@
+//! Binds a session to a backend, and drives both as one [`Conversation`].
+
+mod login;
+mod port;
+mod retrieve;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::BytesMut;
+use pillarbox_proto_core::backend::{Backend, FinishRequest};
+use pillarbox_proto_core::conversation::{Control, Conversation, Next, Upgraded};
+use pillarbox_proto_core::{Connection, Env, Output};
+
+use self::login::OpenMaildrop;
+use self::port::Port;
+use self::retrieve::Ahead;
+use crate::config::Config;
+use crate::session::job::{Job, Outcome, Retrieve};
+use crate::session::{Progress, Session};
+use crate::wire::reply::Refusal;
+
+/// Steps that one call of `poll_next` does at most, so that one connection with a long pipeline does not keep the
+/// others waiting.
+const STEPS: usize = 256;
+
+/// A POP3 server without its sockets: what all its connections share.
+#[derive(Clone)]
+pub struct Pop3Service {
+    backend: Arc<dyn Backend>,
+    config: Arc<Config>,
+    env: Arc<dyn Env>,
+}
+
+impl Pop3Service {
+    /// Serves this backend's mail.
+    #[must_use]
+    pub fn new(backend: Arc<dyn Backend>, config: Config, env: Arc<dyn Env>) -> Self {
+        Self { backend, config: Arc::new(config), env }
+    }
+
+    /// A client has connected. In [`TlsMode::Connection`](pillarbox_proto_core::connection::TlsMode::Connection) the
+    /// handshake is done already, and the connection says so.
+    #[must_use]
+    pub fn connect(&self, connection: Connection, now: Instant) -> Pop3 {
+        let questions = self.backend.questions();
+        let session = Session::new(Arc::clone(&self.config), questions, connection, Arc::clone(&self.env), now);
+        Pop3 {
+            service: self.clone(),
+            session,
+            running: None,
+            open: None,
+            ahead: Ahead::new(),
+            inlines: true,
+            gone: false,
+        }
+    }
+}
+
+impl fmt::Debug for Pop3Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pop3Service").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// One client's connection: a [`Conversation`] in POP3.
+pub struct Pop3 {
+    service: Pop3Service,
+    session: Session,
+    running: Option<Running>,
+    open: Option<OpenMaildrop>,
+    ahead: Ahead,
+    /// The backend gives small messages with their rows, as far as is known.
+    inlines: bool,
+    gone: bool,
+}
+
+impl fmt::Debug for Pop3 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pop3").field("connection", self.session.connection()).finish_non_exhaustive()
+    }
+}
+
+/// Work under way.
+struct Running {
+    future: Pin<Box<dyn Future<Output = Done> + Send>>,
+    port: Port,
+    /// It changes the store, and is polled to its end whatever becomes of the client.
+    change: bool,
+}
+
+/// What work leaves behind.
+struct Done {
+    outcome: Outcome,
+    /// The maildrop that was opened.
+    open: Option<OpenMaildrop>,
+    /// Messages for the commands that come next.
+    ahead: Ahead,
+    /// Whether small messages come with their rows.
+    inlines: bool,
+}
+
+impl Done {
+    fn new(outcome: Outcome) -> Self {
+        Self { outcome, open: None, ahead: Ahead::new(), inlines: true }
+    }
+}
+
+/// What came of polling the work.
+enum Step {
+    Forward,
+    Waits,
+}
+
+impl Pop3 {
+    fn work(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Next> {
+        for _ in 0..STEPS {
+            let changing = self.running.as_ref().is_some_and(|running| running.change);
+            if !changing {
+                if self.gone {
+                    self.session.abort();
+                }
+                if let Some(ask) = self.session.ask() {
+                    self.running = None;
+                    if matches!(ask, Next::Close | Next::Abort) {
+                        // The next session of this user need not wait until the socket is closed.
+                        self.open = None;
+                        self.ahead.clear();
+                    }
+                    return Poll::Ready(ask);
+                }
+            }
+            if self.running.is_some() {
+                match self.run(cx, now) {
+                    Step::Forward => continue,
+                    Step::Waits => return Poll::Pending,
+                }
+            }
+            match self.session.advance() {
+                Progress::Worked => {}
+                Progress::Job(job) => self.start(job, now),
+                Progress::Idle => {
+                    // The pipeline is empty: whatever is left was fetched for commands that came to nothing.
+                    if !self.session.is_full() {
+                        self.ahead = Ahead::new();
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn run(&mut self, cx: &mut Context<'_>, now: Instant) -> Step {
+        let Some(running) = &mut self.running else { return Step::Forward };
+        let polled = running.future.as_mut().poll(cx);
+        // What the work said last is taken even when the output is full: it is over, and can't wait.
+        let mut moved = running.port.take_yield();
+        if polled.is_ready() || !self.session.is_full() {
+            if let Some(reply) = running.port.take_reply() {
+                self.session.reply(reply);
+                moved = true;
+            }
+        }
+        match polled {
+            Poll::Ready(done) => {
+                self.running = None;
+                self.open = done.open.or(self.open.take());
+                self.ahead = done.ahead;
+                self.inlines &= done.inlines;
+                self.session.complete(done.outcome, now);
+                Step::Forward
+            }
+            Poll::Pending => {
+                if running.port.is_hungry() {
+                    if let Some(line) = self.session.sasl_line() {
+                        running.port.feed(line);
+                        moved = true;
+                    }
+                }
+                if moved { Step::Forward } else { Step::Waits }
+            }
+        }
+    }
+
+    fn start(&mut self, job: Job, now: Instant) {
+        let port = Port::default();
+        let change = matches!(job, Job::Finish(_));
+        let future: Pin<Box<dyn Future<Output = Done> + Send>> = match job {
+            Job::Login(credentials) => {
+                let context = login::Context {
+                    port: port.clone(),
+                    backend: Arc::clone(&self.service.backend),
+                    connection: Arc::clone(self.session.connection()),
+                    env: Arc::clone(&self.service.env),
+                    config: Arc::clone(&self.service.config),
+                };
+                Box::pin(login::login(context, credentials))
+            }
+            Job::Retrieve(request) => match self.retrieve(request, &port, now) {
+                Some(future) => future,
+                None => return,
+            },
+            Job::Finish(request) => {
+                self.ahead.clear();
+                let Some(open) = self.open.take() else { return self.session.complete(Outcome::Finished, now) };
+                Box::pin(finish(open, request))
+            }
+        };
+        self.running = Some(Running { future, port, change });
+    }
+
+    fn retrieve(
+        &mut self,
+        request: Retrieve,
+        port: &Port,
+        now: Instant,
+    ) -> Option<Pin<Box<dyn Future<Output = Done> + Send>>> {
+        if let Some(at) = self.ahead.iter().position(|(uid, _)| *uid == request.uid) {
+            if let Some((uid, content)) = self.ahead.remove(at) {
+                self.session.reply(retrieve::whole(content, request.top));
+                self.session.complete(Outcome::Shown(uid), now);
+                return None;
+            }
+        }
+        self.ahead.clear();
+        let Some(open) = &self.open else {
+            self.session.complete(Outcome::Broken, now);
+            return None;
+        };
+        let (mailbox, limits) = (Arc::clone(&open.mailbox), self.service.config.limits);
+        Some(Box::pin(retrieve::retrieve(port.clone(), mailbox, request, limits, self.inlines)))
+    }
+}
+
+/// Ends the session in the backend. The maildrop is free again before the client is told.
+async fn finish(open: OpenMaildrop, request: FinishRequest) -> Done {
+    let finished = open.mailbox.finish(request).await;
+    drop(open);
+    Done::new(match finished {
+        // Messages that were gone before are no failure: gone is what the client wanted.
+        Ok(_) => Outcome::Finished,
+        Err(error) => Outcome::NotFinished(Refusal::from(&error)),
+    })
+}
+
+impl Conversation for Pop3 {
+    fn read_buf(&mut self) -> Option<&mut BytesMut> {
+        if self.gone || !self.session.wants_input() { None } else { Some(&mut self.session.lines.buffer) }
+    }
+
+    fn handle_read(&mut self, now: Instant) {
+        self.session.touched(now);
+    }
+
+    fn handle_eof(&mut self, _now: Instant) {
+        self.session.input_ended();
+    }
+
+    fn handle_gone(&mut self) {
+        self.gone = true;
+        self.session.output = Output::new();
+    }
+
+    fn handle_control(&mut self, control: Control, _now: Instant) {
+        match control {
+            Control::Shutdown { text } | Control::Kick { text } => self.session.end_soon(text),
+            // POP3 has no way to say anything that was not asked for.
+            _ => {}
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Next> {
+        let next = self.work(cx, now);
+        let waits_for_client = self.running.as_ref().is_none_or(|running| running.port.is_hungry());
+        self.session.observe(!waits_for_client, now);
+        next
+    }
+
+    fn output(&mut self) -> &mut Output {
+        &mut self.session.output
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.session.deadline()
+    }
+
+    fn handle_deadline(&mut self, now: Instant) {
+        self.session.check_deadline(now);
+    }
+
+    fn upgraded(&mut self, how: Upgraded, now: Instant) {
+        if let Upgraded::Tls(tls) = how {
+            self.session.secured(tls, now);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What CAPA answers (RFC 2449, section 5), computed from the connection, the configuration and the backend.
+
+use pillarbox_proto_core::Output;
+use pillarbox_proto_core::auth::{Mechanism, offered};
+use pillarbox_proto_core::backend::Questions;
+use pillarbox_proto_core::connection::{Connection, TlsMode};
+
+use crate::config::Config;
+
+/// What a client may do on this connection, as it is now.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    /// Logging in needs TLS first, and nothing but STLS leads there.
+    pub(crate) tls_first: bool,
+    /// STLS is possible.
+    pub(crate) stls: bool,
+    /// USER and PASS are possible.
+    pub(crate) user: bool,
+    /// APOP is possible.
+    pub(crate) apop: bool,
+    /// AUTH is possible with these.
+    pub(crate) mechanisms: Vec<Mechanism>,
+}
+
+impl Offer {
+    pub(crate) fn new(config: &Config, questions: &Questions, connection: &Connection) -> Self {
+        let tls_first = config.tls_mode == TlsMode::Required && connection.tls.is_none();
+        let mechanisms = if tls_first { Vec::new() } else { offered(questions, connection, config.allow_plaintext) };
+        Self {
+            tls_first,
+            stls: config.tls_mode.upgrades() && connection.tls.is_none(),
+            user: !tls_first && questions.password && (config.allow_plaintext || connection.is_secure()),
+            apop: !tls_first && questions.shared_secret,
+            mechanisms,
+        }
+    }
+
+    /// Writes the list. `login` is still to come: what only serves it is left out afterwards where its registration
+    /// says so (STLS: RFC 2595, section 4).
+    pub(crate) fn write(&self, config: &Config, login: bool, output: &mut Output) {
+        output.put(b"+OK Capability list follows\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nPIPELINING\r\nAUTH-RESP-CODE\r\n");
+        if self.user {
+            output.put(b"USER\r\n");
+        }
+        if !self.mechanisms.is_empty() {
+            output.put(b"SASL");
+            for mechanism in &self.mechanisms {
+                output.put(b" ");
+                output.put(mechanism.name().as_bytes());
+            }
+            output.put(b"\r\n");
+        }
+        if self.tls_first {
+            output.put(b"XTLSREQUIRED\r\n");
+        }
+        if self.stls && login {
+            output.put(b"STLS\r\n");
+        }
+        if let Some(implementation) = &config.implementation {
+            output.put(b"IMPLEMENTATION ");
+            let printable = implementation.bytes().map(|byte| if matches!(byte, b' '..=b'~') { byte } else { b'?' });
+            output.tail_mut().extend(printable.take(400));
+            output.put(b"\r\n");
+        }
+        output.put(b".\r\n");
+    }
+}

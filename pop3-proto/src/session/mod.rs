@@ -1,0 +1,385 @@
+//! The state machine of one session (RFC 1939, section 3): input becomes jobs, outcomes become output.
+//!
+//! It is pure and synchronous, and has no idea where mail is kept. The texts of all responses stand here and in
+//! [`wire::reply`](crate::wire::reply).
+
+mod capabilities;
+mod commands;
+pub(crate) mod job;
+pub(crate) mod maildrop;
+mod timing;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{BufMut as _, Bytes};
+use pillarbox_proto_core::auth::{Secret, framing};
+use pillarbox_proto_core::backend::Questions;
+use pillarbox_proto_core::connection::TlsInfo;
+use pillarbox_proto_core::conversation::{Layer, Next as Ask};
+use pillarbox_proto_core::{Connection, Env, Output};
+
+use self::capabilities::Offer;
+use self::job::{Job, Outcome, Reply};
+use self::maildrop::Maildrop;
+use self::timing::Timing;
+use crate::config::Config;
+use crate::wire::command;
+use crate::wire::line::{Lines, Next};
+use crate::wire::reply::{self, Code, Refusal};
+use crate::wire::stuff::Stuffer;
+
+/// One session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    config: Arc<Config>,
+    questions: Questions,
+    connection: Arc<Connection>,
+    env: Arc<dyn Env>,
+    pub(crate) lines: Lines,
+    pub(crate) output: Output,
+    state: State,
+    timing: Timing,
+    /// What stands in the greeting for APOP.
+    timestamp: Option<String>,
+    /// The user that PASS is awaited for.
+    user: Option<Vec<u8>>,
+    listing: Option<Listing>,
+    stuffer: Option<Stuffer>,
+    greeted: bool,
+    /// No line has been read yet.
+    first_line: bool,
+    bad_commands: u32,
+    failed_logins: u32,
+    eof: bool,
+    /// The server wants an end, and says this.
+    ending: Option<Arc<str>>,
+    /// What the owner of the socket is asked for.
+    ask: Option<Ask>,
+}
+
+#[derive(Debug)]
+enum State {
+    Authorization,
+    Transaction(Box<Maildrop>),
+    /// After QUIT.
+    Update,
+}
+
+/// A LIST or UIDL of all messages, on its way out.
+#[derive(Clone, Copy, Debug)]
+struct Listing {
+    kind: ListingKind,
+    /// The number to go on with.
+    next: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum ListingKind {
+    Sizes,
+    UniqueIds,
+}
+
+/// What came of trying to go on.
+#[derive(Debug)]
+pub(crate) enum Progress {
+    /// Nothing can be done without input, or without room for output.
+    Idle,
+    /// Something was done; there may be more.
+    Worked,
+    /// The backend is needed.
+    Job(Job),
+}
+
+impl Session {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        questions: Questions,
+        connection: Connection,
+        env: Arc<dyn Env>,
+        now: Instant,
+    ) -> Self {
+        let timing = Timing::new(config.timeouts, now);
+        Self {
+            config,
+            questions,
+            connection: Arc::new(connection),
+            env,
+            lines: Lines::default(),
+            output: Output::new(),
+            state: State::Authorization,
+            timing,
+            timestamp: None,
+            user: None,
+            listing: None,
+            stuffer: None,
+            greeted: false,
+            first_line: true,
+            bad_commands: 0,
+            failed_logins: 0,
+            eof: false,
+            ending: None,
+            ask: None,
+        }
+    }
+
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// What the owner of the socket is asked for.
+    pub(crate) fn ask(&self) -> Option<Ask> {
+        self.ask
+    }
+
+    pub(crate) fn abort(&mut self) {
+        self.ask = Some(Ask::Abort);
+    }
+
+    /// Whether more output should wait until some has been taken.
+    pub(crate) fn is_full(&self) -> bool {
+        self.output.len() >= self.config.limits.output_high_water
+    }
+
+    pub(crate) fn wants_input(&self) -> bool {
+        let room = self.config.limits.input_high_water.max(self.config.limits.sasl_line + 2);
+        self.ask.is_none() && !self.eof && !self.is_full() && self.lines.buffer.len() < room
+    }
+
+    pub(crate) fn input_ended(&mut self) {
+        self.eof = true;
+    }
+
+    /// The server wants an end after what runs now.
+    pub(crate) fn end_soon(&mut self, text: Arc<str>) {
+        self.ending.get_or_insert(text);
+    }
+
+    /// TLS stands. Nothing that came in before it counts (RFC 2595, section 4).
+    pub(crate) fn secured(&mut self, tls: Arc<TlsInfo>, now: Instant) {
+        Arc::make_mut(&mut self.connection).tls = Some(tls);
+        self.lines.clear();
+        self.user = None;
+        if self.ask == Some(Ask::Upgrade(Layer::Tls)) {
+            self.ask = None;
+        }
+        self.timing.active(now);
+    }
+
+    /// Goes one step on while no job runs.
+    pub(crate) fn advance(&mut self) -> Progress {
+        if self.is_full() || self.ask.is_some() {
+            return Progress::Idle;
+        }
+        if self.listing.is_some() {
+            self.continue_listing();
+            return Progress::Worked;
+        }
+        if let Some(text) = self.ending.take() {
+            self.refuse(&Refusal::with(Code::SysTemp, text.to_string()));
+            self.close();
+            return Progress::Worked;
+        }
+        if !self.greeted {
+            self.greet();
+            return Progress::Worked;
+        }
+        if self.first_line && self.lines.buffer.first().is_some_and(|byte| !is_text(*byte)) {
+            return self.not_pop3();
+        }
+        let (line, sasl_line) = (self.config.limits.line, self.config.limits.sasl_line);
+        match self.lines.next(|start| if command::is_auth(start) { sasl_line } else { line }) {
+            Next::Nothing if self.eof => {
+                // Input that is no whole command is none (RFC 1939, section 3: without QUIT nothing is removed).
+                self.close();
+                Progress::Worked
+            }
+            Next::Nothing => Progress::Idle,
+            Next::TooLong => {
+                self.first_line = false;
+                self.bad("Argument too long");
+                Progress::Worked
+            }
+            Next::Line(length) => {
+                let line = self.lines.line(length);
+                if std::mem::take(&mut self.first_line) && is_other_protocol(line) {
+                    return self.not_pop3();
+                }
+                let parsed = command::parse(line);
+                self.lines.consume(length);
+                match self.execute(parsed) {
+                    Some(job) => Progress::Job(job),
+                    None => Progress::Worked,
+                }
+            }
+        }
+    }
+
+    /// The next line of a SASL exchange, or why there will be none.
+    pub(crate) fn sasl_line(&mut self) -> Option<SaslLine> {
+        if self.ending.is_some() || self.ask.is_some() {
+            return Some(SaslLine::Cancelled);
+        }
+        let limit = self.config.limits.sasl_line;
+        match self.lines.next(|_| limit) {
+            Next::Nothing if self.eof => Some(SaslLine::Cancelled),
+            Next::Nothing => None,
+            Next::TooLong => Some(SaslLine::TooLong),
+            Next::Line(length) => {
+                let line = self.lines.line(length);
+                let line =
+                    if line == framing::CANCEL { SaslLine::Cancelled } else { SaslLine::Line(Secret::new(line)) };
+                self.lines.consume(length);
+                Some(line)
+            }
+        }
+    }
+
+    /// Takes a word from the running job.
+    pub(crate) fn reply(&mut self, reply: Reply) {
+        match reply {
+            Reply::Challenge(challenge) => {
+                let out = self.output.tail_mut();
+                out.put_slice(b"+ ");
+                out.put_slice(framing::encode(&challenge).as_bytes());
+                out.put_slice(b"\r\n");
+            }
+            Reply::Message { octets, piece } => self.begin_message(octets, piece),
+            Reply::Piece(piece) => {
+                if let Some(stuffer) = &mut self.stuffer {
+                    stuffer.write(piece, &mut self.output);
+                }
+            }
+        }
+    }
+
+    fn begin_message(&mut self, octets: Option<u64>, piece: Bytes) {
+        match octets {
+            Some(octets) => reply::ok(&mut self.output, &format!("{octets} octets")),
+            None => reply::ok(&mut self.output, "Top of message follows"),
+        }
+        let mut stuffer = Stuffer::new();
+        stuffer.write(piece, &mut self.output);
+        self.stuffer = Some(stuffer);
+    }
+
+    /// The job has ended.
+    pub(crate) fn complete(&mut self, outcome: Outcome, now: Instant) {
+        match outcome {
+            Outcome::LoggedIn(maildrop) => {
+                let (messages, octets) = maildrop.stat();
+                self.state = State::Transaction(maildrop);
+                self.timing.logged_in(now);
+                self.bad_commands = 0;
+                self.ok(&format!("Maildrop has {messages} messages ({octets} octets)"));
+            }
+            Outcome::LoginRefused { refusal, attempt } => {
+                self.refuse(&refusal);
+                self.failed_logins += u32::from(attempt);
+                if self.failed_logins >= self.config.limits.failed_logins {
+                    self.close();
+                }
+            }
+            Outcome::Shown(uid) => {
+                if let Some(stuffer) = self.stuffer.take() {
+                    stuffer.end(&mut self.output);
+                }
+                if let State::Transaction(maildrop) = &mut self.state {
+                    maildrop.retrieved(uid);
+                }
+            }
+            Outcome::NotShown(refusal) => self.refuse(&refusal),
+            Outcome::Broken => self.ask = Some(Ask::Abort),
+            Outcome::Finished => {
+                self.ok("Bye");
+                self.close();
+            }
+            Outcome::NotFinished(refusal) => {
+                self.refuse(&Refusal { text: "Some deleted messages not removed".into(), ..refusal });
+                self.close();
+            }
+        }
+        // The time that the backend took was not the client's.
+        self.timing.active(now);
+    }
+
+    /// Ends the session in an orderly way, unless it is past that.
+    fn close(&mut self) {
+        if self.ask != Some(Ask::Abort) {
+            self.ask = Some(Ask::Close);
+        }
+    }
+
+    fn offer(&self) -> Offer {
+        Offer::new(&self.config, &self.questions, &self.connection)
+    }
+
+    fn greet(&mut self) {
+        self.greeted = true;
+        if !self.questions.shared_secret {
+            let config = Arc::clone(&self.config);
+            return self.ok(&config.greeting);
+        }
+        let mut random = [0; 8];
+        self.env.random(&mut random);
+        let epoch = self.unix_time();
+        let timestamp = format!("<{:016x}.{epoch}@{}>", u64::from_be_bytes(random), self.config.host_name);
+        self.ok(&format!("{} {timestamp}", self.config.greeting));
+        self.timestamp = Some(timestamp);
+    }
+
+    fn not_pop3(&mut self) -> Progress {
+        self.refuse(&Refusal::new("This is a POP3 server"));
+        self.close();
+        Progress::Worked
+    }
+
+    fn unix_time(&self) -> i64 {
+        let since = self.env.wall_time().duration_since(std::time::SystemTime::UNIX_EPOCH);
+        since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+    }
+
+    fn ok(&mut self, text: &str) {
+        reply::ok(&mut self.output, text);
+    }
+
+    fn refuse(&mut self, refusal: &Refusal) {
+        reply::err(&mut self.output, refusal);
+    }
+
+    /// Refuses what no well-behaved client sends; too many in a row end the session.
+    fn bad(&mut self, text: impl Into<Cow<'static, str>>) {
+        self.refuse(&Refusal::new(text));
+        self.bad_commands += 1;
+        if self.bad_commands >= self.config.limits.bad_commands {
+            self.close();
+        }
+    }
+}
+
+/// A line of a SASL exchange.
+#[derive(Debug)]
+pub(crate) enum SaslLine {
+    /// A response, still in Base64.
+    Line(Secret),
+    /// `*`, or the end of the input.
+    Cancelled,
+    /// It was too long, and has been dropped.
+    TooLong,
+}
+
+/// Whether a line may begin with this octet.
+const fn is_text(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~' | b'\t' | b'\r' | b'\n')
+}
+
+/// A first line that belongs to HTTP or SMTP: a browser, or a script in one, is being made to talk to us.
+fn is_other_protocol(line: &[u8]) -> bool {
+    const WORDS: [&[u8]; 12] = [
+        b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH", b"PRI", b"EHLO",
+        b"HELO",
+    ];
+    let word = line.split(|byte| *byte == b' ').next().unwrap_or_default();
+    WORDS.iter().any(|other| word.eq_ignore_ascii_case(other))
+}

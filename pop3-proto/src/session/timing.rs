@@ -1,0 +1,86 @@
+//! When a session ends by itself.
+
+use std::time::Instant;
+
+use pillarbox_proto_core::Output;
+
+use super::{Session, State};
+use crate::config::Timeouts;
+use crate::wire::reply::Refusal;
+use pillarbox_proto_core::conversation::Next as Ask;
+
+#[derive(Debug)]
+pub(super) struct Timing {
+    timeouts: Timeouts,
+    started: Instant,
+    /// When the client last did something: sent octets, or took some.
+    active: Instant,
+    logged_in: bool,
+    /// How much output waited when that was last looked at.
+    waiting: usize,
+    /// The backend is at work, and the client waits for it.
+    busy: bool,
+}
+
+impl Timing {
+    pub(super) fn new(timeouts: Timeouts, now: Instant) -> Self {
+        Self { timeouts, started: now, active: now, logged_in: false, waiting: 0, busy: false }
+    }
+
+    pub(super) fn active(&mut self, now: Instant) {
+        self.active = now;
+    }
+
+    pub(super) fn logged_in(&mut self, now: Instant) {
+        self.logged_in = true;
+        self.active = now;
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let idle = self.timeouts.idle.and_then(|idle| self.active.checked_add(idle));
+        let login = self.timeouts.login.filter(|_| !self.logged_in).and_then(|login| self.started.checked_add(login));
+        idle.into_iter().chain(login).min()
+    }
+}
+
+impl Session {
+    /// Octets came in.
+    pub(crate) fn touched(&mut self, now: Instant) {
+        self.timing.active(now);
+    }
+
+    /// Notes whether the client takes its output, and whether it waits for the backend.
+    pub(crate) fn observe(&mut self, busy: bool, now: Instant) {
+        if self.output.len() < self.timing.waiting {
+            self.timing.active(now);
+        }
+        self.timing.waiting = self.output.len();
+        self.timing.busy = busy;
+    }
+
+    /// When the session times out, if nothing happens before. Never while the client waits for the backend.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let waiting_for_us = self.timing.busy && self.output.is_empty();
+        if waiting_for_us || matches!(self.ask, Some(Ask::Abort)) { None } else { self.timing.deadline() }
+    }
+
+    /// Ends the session if its time is over. Its deletions are forgotten (RFC 1939, section 3).
+    pub(crate) fn check_deadline(&mut self, now: Instant) {
+        if self.output.len() < self.timing.waiting {
+            self.observe(self.timing.busy, now);
+        }
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        self.state = State::Update;
+        self.listing = None;
+        if self.output.is_empty() && self.ask.is_none() {
+            self.refuse(&Refusal::new("Session timed out"));
+            self.close();
+        } else {
+            // The client does not take what it asked for; it would not take this either.
+            self.output = Output::new();
+            self.ask = Some(Ask::Abort);
+        }
+    }
+}
