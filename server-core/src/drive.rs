@@ -116,7 +116,7 @@ where
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Outcome, ServeError>> {
-        let mut now = tokio::time::Instant::now().into_std();
+        let mut now = crate::now();
         self.hear(cx, now);
         for _ in 0..STEPS {
             let step = match self.phase {
@@ -133,7 +133,7 @@ where
                     if self.timer.poll(cx, self.moment()).is_pending() {
                         return Poll::Pending;
                     }
-                    now = tokio::time::Instant::now().into_std();
+                    now = crate::now();
                     if self.give_up.is_some_and(|moment| moment <= now) {
                         return Poll::Ready(Ok(self.outcome(match self.phase {
                             _ if self.gone => End::Gone,

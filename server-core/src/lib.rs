@@ -117,6 +117,21 @@ mod timer;
 #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
 pub mod tls;
 
+/// The time by tokio's clock, as conversations want it when they are made. In a test with paused time it stands still.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// let before = pillarbox_server_core::now();
+/// tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+/// assert_eq!((pillarbox_server_core::now() - before).as_secs(), 60);
+/// # }
+/// ```
+#[must_use]
+pub fn now() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 pub use gate::{Gate, Refusal};
 pub use listener::{Address, Listener, MakeConversation};
 pub use serve::{End, Outcome, ServeError, ServeOptions, serve_connection};
