@@ -12,9 +12,6 @@
 
 mod config;
 mod conversation;
-// The real views of messages are being finished in src/message; this stands in until then.
-#[allow(missing_docs, missing_debug_implementations)]
-#[path = "interim.rs"]
 pub mod message;
 mod service;
 mod session;

@@ -201,7 +201,8 @@ impl FieldSelector {
                 }
                 State::Name(name) => match octet {
                     b':' => {
-                        let wanted = self.wants(trim_end(&self.take_name()));
+                        let name = std::mem::take(name);
+                        let wanted = self.wants(name.trim_ascii_end());
                         self.state = State::Value { wanted };
                     }
                     b'\n' => self.state = State::Value { wanted: !self.wanted_if_named },
@@ -249,13 +250,6 @@ impl FieldSelector {
         rest.get(octets..).unwrap_or_default()
     }
 
-    fn take_name(&mut self) -> Vec<u8> {
-        match &mut self.state {
-            State::Name(name) => std::mem::take(name),
-            _ => Vec::new(),
-        }
-    }
-
     fn wants(&self, name: &[u8]) -> bool {
         let named = self.names.binary_search_by(|known| known.as_ref().cmp(name)).is_ok();
         named == self.wanted_if_named
@@ -277,10 +271,6 @@ impl FieldSelector {
             _ => self.ranges.push(range),
         }
     }
-}
-
-fn trim_end(name: &[u8]) -> &[u8] {
-    name.trim_ascii_end()
 }
 
 #[cfg(test)]

@@ -113,7 +113,7 @@ pub(super) fn languages(value: &[u8]) -> Vec<Bytes> {
     loop {
         tags.extend(lexer.token_or_quoted());
         match memchr::memchr(b',', lexer.rest) {
-            Some(at) => lexer.advance(at + 1),
+            Some(at) => drop(lexer.advance(at + 1)),
             None => return tags,
         }
     }

@@ -260,6 +260,11 @@ impl StructureParser {
         }
     }
 
+    /// Whether the header of the message itself has not ended yet.
+    pub(super) fn in_first_header(&self) -> bool {
+        self.in_header && self.open.len() == 1 && self.parts.len() == 1
+    }
+
     fn top(&mut self) -> Option<&mut Part> {
         let index = self.open.last()?.part;
         self.parts.get_mut(index)
