@@ -83,13 +83,10 @@ pub struct Limits {
     pub output_high_water: usize,
     /// Octets of input that wait at most: a pipeline that fills it has to wait.
     pub input_high_water: usize,
-    /// Results that a SEARCH may save or sort, in messages.
-    pub message_load: u64,
 }
 
 impl Default for Limits {
-    /// Ten bad commands, three failed logins, 64 KiB of output, 64 KiB of input; messages of up to 64 MiB are loaded
-    /// where a view of their structure is needed.
+    /// Ten bad commands, three failed logins, 64 KiB of output, 64 KiB of input.
     fn default() -> Self {
         Self {
             frame_before_login: FrameLimits::before_login(),
@@ -99,7 +96,6 @@ impl Default for Limits {
             failed_logins: 3,
             output_high_water: 64 << 10,
             input_high_water: 64 << 10,
-            message_load: 64 << 20,
         }
     }
 }

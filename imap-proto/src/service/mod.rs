@@ -17,6 +17,7 @@ pub(crate) mod port;
 pub(crate) mod reply;
 pub(crate) mod search;
 pub(crate) mod select;
+pub(crate) mod source;
 pub(crate) mod status;
 pub(crate) mod store;
 pub(crate) mod sync;
@@ -25,7 +26,6 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use pillarbox_proto_core::Env;
 use pillarbox_proto_core::backend::Account;
 
 use crate::config::Config;
@@ -41,7 +41,6 @@ pub(crate) struct Context {
     pub(crate) port: Port,
     pub(crate) account: Arc<dyn Account>,
     pub(crate) config: Arc<Config>,
-    pub(crate) env: Arc<dyn Env>,
     /// The client has enabled IMAP4rev2.
     pub(crate) rev2: bool,
 }

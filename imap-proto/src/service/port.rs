@@ -62,6 +62,19 @@ impl Port {
         self.ready().await;
     }
 
+    /// Lets the other tasks have their turn.
+    pub(crate) async fn cooperate(&self) {
+        let mut yielded = false;
+        poll_fn(|cx| {
+            if std::mem::replace(&mut yielded, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+
     /// The next input for this command.
     pub(crate) async fn input(&self) -> Input {
         poll_fn(|_| {

@@ -173,7 +173,6 @@ impl Session {
             port: self.port.clone(),
             account: Arc::clone(self.account.as_ref()?),
             config: Arc::clone(&self.config),
-            env: Arc::clone(&self.env),
             rev2: self.rev2,
         })
     }

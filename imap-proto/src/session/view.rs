@@ -112,11 +112,6 @@ impl View {
         self.gone.union_with(&self.uids.difference(present));
     }
 
-    /// Whether the client still counts messages that are gone.
-    pub(crate) fn has_gone(&self) -> bool {
-        !self.gone.is_empty()
-    }
-
     /// Whether any of these is gone already.
     pub(crate) fn any_gone(&self, uids: &UidSet) -> bool {
         self.gone.intersects(uids)

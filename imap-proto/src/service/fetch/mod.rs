@@ -1,7 +1,6 @@
 //! FETCH (RFC 9051, section 6.4.5).
 
 mod plan;
-mod source;
 mod views;
 mod writer;
 
@@ -16,9 +15,9 @@ use super::Context;
 use super::completion::{Completion, OwnedCode};
 use super::reply::{Reply, RowItem};
 use super::select::SelectedMailbox;
+use super::source::Source;
 use crate::wire::encode::Code;
 use plan::View;
-use source::Source;
 use writer::Writer;
 
 /// Rows that are read at a time.
@@ -102,24 +101,22 @@ impl Job {
     /// Tells of one message whose content is needed.
     async fn message(&mut self, plan: &Plan, mut row: Row) -> Result<(), Error> {
         let mut source = Source::new(&*self.selected.mailbox, &mut row);
-        match source.prepare(&plan.views, self.context.config.limits.message_load).await {
-            Ok(()) => {}
-            // It was expunged meanwhile, which is told as such (RFC 2180, section 4.1).
-            Err(Error::Expunged) => return Ok(()),
-            Err(error) => return Err(error),
-        }
         let mut writer = Writer::new(&self.context.port, Arc::clone(&self.items), row);
         for view in &plan.views {
             match views::write(&mut writer, &mut source, view, self.context.rev2).await {
                 Ok(()) => {}
                 Err(views::Failure::Undecodable) => self.undecodable = true,
+                // It was expunged meanwhile, which is told at the end (RFC 2180, section 4.1).
+                Err(views::Failure::Store(Error::Expunged)) if !writer.has_begun() => return Ok(()),
                 Err(views::Failure::Store(error)) if writer.in_literal() => {
                     // What was announced can't be sent.
                     self.context.port.emit(Reply::Abort).await;
                     return Err(error);
                 }
                 Err(views::Failure::Store(error)) => {
-                    writer.finish().await;
+                    if writer.has_begun() {
+                        writer.finish().await;
+                    }
                     return Err(error);
                 }
             }

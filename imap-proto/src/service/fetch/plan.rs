@@ -7,7 +7,7 @@ use pillarbox_proto_core::backend::FetchData;
 use pillarbox_proto_core::mail::UidSet;
 
 use super::needs_content;
-use crate::message::SectionKind;
+use crate::message::{FieldSelector, SectionKind};
 use crate::service::reply::RowItem;
 use crate::wire::command::{Fetch, FetchItem, HeaderList, Partial, Section, SectionPart, SectionText};
 use crate::wire::encode::FetchRow;
@@ -37,9 +37,28 @@ pub(crate) enum View {
     /// BODYSTRUCTURE, or BODY if not `extended`.
     Structure { extended: bool },
     /// BODY[...], RFC822, RFC822.HEADER and RFC822.TEXT.
-    Section { label: Bytes, part: Vec<u32>, kind: SectionKind, partial: Option<Partial> },
+    Section { label: Bytes, part: Vec<u32>, kind: SectionKind, fields: Fields, partial: Option<Partial> },
     Binary { label: Bytes, part: Vec<u32>, partial: Option<Partial> },
     BinarySize { label: Bytes, part: Vec<u32> },
+}
+
+/// Which fields of a header are wanted.
+#[derive(Debug)]
+pub(crate) enum Fields {
+    All,
+    Only(Vec<Vec<u8>>),
+    Except(Vec<Vec<u8>>),
+}
+
+impl Fields {
+    /// What picks them; nothing needs picking where all are wanted.
+    pub(super) fn selector(&self) -> Option<FieldSelector> {
+        match self {
+            Self::All => None,
+            Self::Only(names) => Some(FieldSelector::only(names)),
+            Self::Except(names) => Some(FieldSelector::except(names)),
+        }
+    }
 }
 
 impl Plan {
@@ -73,10 +92,7 @@ impl Plan {
         data.size = items.contains(&RowItem::Size);
         if needs_content(&views) {
             data.summary = views.iter().any(View::needs_summary);
-            data.inline = INLINE;
-            if views.iter().all(View::is_answered_by_summary) {
-                data.inline = 0;
-            }
+            data.inline = if views.iter().all(View::is_answered_by_summary) { 0 } else { INLINE };
         }
         Self { uids, uid: fetch.uid, gone, sets_seen, items: items.into(), views, data }
     }
@@ -90,7 +106,11 @@ impl View {
 
     /// Whether a summary has all of it, in general.
     fn is_answered_by_summary(&self) -> bool {
-        matches!(self, Self::Envelope | Self::Structure { .. })
+        match self {
+            Self::Envelope | Self::Structure { .. } => true,
+            Self::Section { part, kind: SectionKind::Header, .. } => part.is_empty(),
+            _ => false,
+        }
     }
 }
 
@@ -99,6 +119,7 @@ fn view(item: &FetchItem<'_>) -> Option<View> {
         label: Bytes::from_static(label.as_bytes()),
         part: Vec::new(),
         kind,
+        fields: Fields::All,
         partial: None,
     };
     Some(match item {
@@ -112,6 +133,7 @@ fn view(item: &FetchItem<'_>) -> Option<View> {
             label: label(|row, out| row.body_section(out, section, partial.map(|partial| partial.start))),
             part: section.part.numbers().collect(),
             kind: kind(section),
+            fields: fields(section),
             partial: *partial,
         },
         FetchItem::Binary { part, partial, .. } => View::Binary {
@@ -141,13 +163,19 @@ fn size_label(part: SectionPart<'_>) -> Bytes {
 }
 
 fn kind(section: &Section<'_>) -> SectionKind {
-    let names = |list: &HeaderList<'_>| list.iter().map(|name| name.value().into_owned()).collect();
-    match &section.text {
+    match section.text {
         SectionText::Whole => SectionKind::Whole,
-        SectionText::Header => SectionKind::Header,
-        SectionText::HeaderFields(list) => SectionKind::HeaderFields(names(list)),
-        SectionText::HeaderFieldsNot(list) => SectionKind::HeaderFieldsNot(names(list)),
+        SectionText::Header | SectionText::HeaderFields(_) | SectionText::HeaderFieldsNot(_) => SectionKind::Header,
         SectionText::Text => SectionKind::Text,
         SectionText::Mime => SectionKind::Mime,
+    }
+}
+
+fn fields(section: &Section<'_>) -> Fields {
+    let names = |list: &HeaderList<'_>| list.iter().map(|name| name.value().into_owned()).collect();
+    match &section.text {
+        SectionText::HeaderFields(list) => Fields::Only(names(list)),
+        SectionText::HeaderFieldsNot(list) => Fields::Except(names(list)),
+        _ => Fields::All,
     }
 }

@@ -28,6 +28,11 @@ impl<'a> Writer<'a> {
         Self { port, head: Some((Box::new(row), items)), attributes: Output::new(), owed: 0 }
     }
 
+    /// Whether some of the response is on its way already.
+    pub(super) fn has_begun(&self) -> bool {
+        self.head.is_none()
+    }
+
     /// Whether an announced literal is not complete.
     pub(super) fn in_literal(&self) -> bool {
         self.owed > 0
@@ -61,7 +66,11 @@ impl<'a> Writer<'a> {
 
     /// Ends the response.
     pub(super) async fn finish(mut self) {
-        self.hand_on(true).await;
+        // A response has one item at least.
+        let empty = self.attributes.is_empty() && self.head.as_ref().is_some_and(|(_, items)| items.is_empty());
+        if !empty {
+            self.hand_on(true).await;
+        }
     }
 
     async fn hand_on(&mut self, complete: bool) {
