@@ -65,3 +65,8 @@ mod wire;
 
 pub use config::{Config, Limits, Timeouts};
 pub use service::{Pop3, Pop3Service};
+
+/// The code in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -2,6 +2,8 @@
 //!
 //! With `UPDATE_TRANSCRIPTS=1` in the environment the answers in the files are replaced by those that the server gives;
 //! whoever does that reads the difference.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(unreachable_pub, reason = "what the test programs share is public among them")]
 
 mod support;
 

@@ -161,11 +161,11 @@ impl Pop3 {
         let polled = running.future.as_mut().poll(cx);
         // What the work said last is taken even when the output is full: it is over, and can't wait.
         let mut moved = running.port.take_yield();
-        if polled.is_ready() || !self.session.is_full() {
-            if let Some(reply) = running.port.take_reply() {
-                self.session.reply(reply);
-                moved = true;
-            }
+        if (polled.is_ready() || !self.session.is_full())
+            && let Some(reply) = running.port.take_reply()
+        {
+            self.session.reply(reply);
+            moved = true;
         }
         match polled {
             Poll::Ready(done) => {
@@ -177,11 +177,11 @@ impl Pop3 {
                 Step::Forward
             }
             Poll::Pending => {
-                if running.port.is_hungry() {
-                    if let Some(line) = self.session.sasl_line() {
-                        running.port.feed(line);
-                        moved = true;
-                    }
+                if running.port.is_hungry()
+                    && let Some(line) = self.session.sasl_line()
+                {
+                    running.port.feed(line);
+                    moved = true;
                 }
                 if moved { Step::Forward } else { Step::Waits }
             }
@@ -221,12 +221,12 @@ impl Pop3 {
         port: &Port,
         now: Instant,
     ) -> Option<Pin<Box<dyn Future<Output = Done> + Send>>> {
-        if let Some(at) = self.ahead.iter().position(|(uid, _)| *uid == request.uid) {
-            if let Some((uid, content)) = self.ahead.remove(at) {
-                self.session.reply(retrieve::whole(content, request.top));
-                self.session.complete(Outcome::Shown(uid), now);
-                return None;
-            }
+        if let Some(at) = self.ahead.iter().position(|(uid, _)| *uid == request.uid)
+            && let Some((uid, content)) = self.ahead.remove(at)
+        {
+            self.session.reply(retrieve::whole(content, request.top));
+            self.session.complete(Outcome::Shown(uid), now);
+            return None;
         }
         self.ahead.clear();
         let Some(open) = &self.open else {
@@ -276,9 +276,10 @@ impl Conversation for Pop3 {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Next> {
+        self.session.progress(now);
         let next = self.work(cx, now);
         let waits_for_client = self.running.as_ref().is_none_or(|running| running.port.is_hungry());
-        self.session.observe(!waits_for_client, now);
+        self.session.observe(!waits_for_client);
         next
     }
 

@@ -43,7 +43,7 @@ pub(super) async fn retrieve(
     let mut done = Done::new(Outcome::Shown(request.uid));
     if inline && request.size <= limits.inline as u64 {
         match fetch(&*mailbox, &request, limits).await {
-            Ok(mut found) => match found.iter().position(|(uid, _)| *uid == request.uid) {
+            Ok((mut found, rows)) => match found.iter().position(|(uid, _)| *uid == request.uid) {
                 Some(at) => {
                     if let Some((_, content)) = found.remove(at) {
                         port.emit(whole(content, request.top)).await;
@@ -51,7 +51,8 @@ pub(super) async fn retrieve(
                     done.ahead = found;
                     return done;
                 }
-                None => done.inlines = false,
+                // Not even one of several: this backend does not do it. None at all: the message is gone.
+                None => done.inlines = rows == 0 || !found.is_empty(),
             },
             Err(error) => {
                 done.outcome = Outcome::NotShown(Refusal::from(&error));
@@ -65,17 +66,18 @@ pub(super) async fn retrieve(
     done
 }
 
-/// Asks for small messages in one go. The backend may leave out any of them.
-async fn fetch(mailbox: &dyn Mailbox, request: &Retrieve, limits: Limits) -> Result<Ahead, Error> {
+/// Asks for small messages in one go; also tells how many there are at all. The backend may leave out any of them.
+async fn fetch(mailbox: &dyn Mailbox, request: &Retrieve, limits: Limits) -> Result<(Ahead, usize), Error> {
     let mut data = FetchData::default();
     data.inline = limits.inline;
     let uids: UidSet = std::iter::once(request.uid).chain(request.ahead.iter().copied()).collect();
     let mut batch = Batch::new(limits.read_ahead.max(1), limits.read_ahead_bytes);
     let mut rows = mailbox.fetch(FetchRequest::new(uids, data)).await?;
     let mut found = Ahead::new();
-    let mut bytes = 0;
+    let (mut bytes, mut count) = (0, 0);
     loop {
         let more = rows.next(&mut batch).await?;
+        count += batch.len();
         for row in batch.drain() {
             if let Some(content) = row.content {
                 bytes += content.len();
@@ -84,7 +86,7 @@ async fn fetch(mailbox: &dyn Mailbox, request: &Retrieve, limits: Limits) -> Res
         }
         // A backend whose messages turn out larger than their sizes said does not get to fill the memory.
         if !more || bytes >= limits.read_ahead_bytes {
-            return Ok(found);
+            return Ok((found, count));
         }
     }
 }

@@ -3,11 +3,11 @@
 use std::time::Instant;
 
 use pillarbox_proto_core::Output;
+use pillarbox_proto_core::conversation::Next as Ask;
 
 use super::{Session, State};
 use crate::config::Timeouts;
 use crate::wire::reply::Refusal;
-use pillarbox_proto_core::conversation::Next as Ask;
 
 #[derive(Debug)]
 pub(super) struct Timing {
@@ -49,11 +49,16 @@ impl Session {
         self.timing.active(now);
     }
 
-    /// Notes whether the client takes its output, and whether it waits for the backend.
-    pub(crate) fn observe(&mut self, busy: bool, now: Instant) {
+    /// Notes whether the client has taken output since [`observe`](Self::observe).
+    pub(crate) fn progress(&mut self, now: Instant) {
         if self.output.len() < self.timing.waiting {
             self.timing.active(now);
         }
+        self.timing.waiting = self.output.len();
+    }
+
+    /// Notes how much output waits, and whether the client waits for the backend.
+    pub(crate) fn observe(&mut self, busy: bool) {
         self.timing.waiting = self.output.len();
         self.timing.busy = busy;
     }
@@ -66,9 +71,7 @@ impl Session {
 
     /// Ends the session if its time is over. Its deletions are forgotten (RFC 1939, section 3).
     pub(crate) fn check_deadline(&mut self, now: Instant) {
-        if self.output.len() < self.timing.waiting {
-            self.observe(self.timing.busy, now);
-        }
+        self.progress(now);
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return;
         }

@@ -93,10 +93,8 @@ fn line(output: &mut Output, status: &str, code: Option<Code>, text: &str) {
     if !text.is_empty() {
         out.put_u8(b' ');
         let room = MAX_LINE.saturating_sub(2 + out.len() - start);
-        out.extend(text.chars().take(room).map(|char| match u8::try_from(char) {
-            Ok(byte @ b' '..=b'~') => byte,
-            _ => b'?',
-        }));
+        let printable = |char: char| char == ' ' || char.is_ascii_graphic();
+        out.extend(text.chars().take(room).map(|char| if printable(char) { char as u8 } else { b'?' }));
     }
     out.put_slice(b"\r\n");
 }

@@ -1,8 +1,11 @@
 //! The end of a multi-line response, and the dots in it (RFC 1939, section 3).
 
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes, BytesMut};
 use memchr::memmem;
 use pillarbox_proto_core::Output;
+
+/// With at most one line that begins with a dot in so many octets, the runs between them are queued as they are.
+const SPARSE: usize = 4 << 10;
 
 /// Writes a multi-line response that comes in pieces: a line that begins with a dot gets another, and a line with
 /// just a dot ends it.
@@ -33,8 +36,21 @@ impl Stuffer {
             [one] => [last, one],
             [] => return,
         };
-        let dots = memmem::Finder::new(b"\n.");
-        while let Some(at) = dots.find(&piece) {
+        let finder = memmem::Finder::new(b"\n.");
+        let dots = finder.find_iter(&piece).count();
+        if dots > piece.len() / SPARSE {
+            // Many dots: one copy of exactly the right size costs less than many slices.
+            let mut copy = BytesMut::with_capacity(piece.len() + dots);
+            let mut from = 0;
+            for at in finder.find_iter(&piece) {
+                copy.extend_from_slice(piece.get(from..=at).unwrap_or_default());
+                copy.put_u8(b'.');
+                from = at + 1;
+            }
+            copy.extend_from_slice(piece.get(from..).unwrap_or_default());
+            return output.put_bytes(copy.freeze());
+        }
+        while let Some(at) = finder.find(&piece) {
             output.put_bytes(piece.split_to(at + 1));
             output.put(b".");
         }
@@ -91,6 +107,17 @@ mod tests {
         assert_eq!(stuffed(&[b"half\r"]), b"half\r\r\n.\r\n");
         assert_eq!(stuffed(&[b"bare\n.\r\n"]), b"bare\n..\r\n.\r\n");
         assert_eq!(stuffed(&[b"bare\n"]), b"bare\n\r\n.\r\n");
+    }
+
+    #[test]
+    fn many_dots_and_few_come_out_alike() {
+        let few = format!("{}\r\n.\r\n{}\r\n.", "x".repeat(9000), "y".repeat(9000));
+        assert_eq!(
+            stuffed(&[few.as_bytes()]),
+            few.replace("\n.", "\n..").into_bytes().iter().copied().chain(*b"\r\n.\r\n").collect::<Vec<_>>()
+        );
+        let many = ".x\r\n".repeat(3000);
+        assert_eq!(stuffed(&[many.as_bytes()]), "..x\r\n".repeat(3000).bytes().chain(*b".\r\n").collect::<Vec<_>>());
     }
 
     #[test]

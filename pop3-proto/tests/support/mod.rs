@@ -1,6 +1,7 @@
 //! Driving a conversation without a socket.
 #![allow(dead_code, reason = "each test program uses a part")]
 
+pub mod generated;
 pub mod transcript;
 
 use std::sync::Arc;

@@ -1,0 +1,252 @@
+//! What a session costs, in octets of heap, by an allocator that counts.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(unreachable_pub, reason = "what the test programs share is public among them")]
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pillarbox_pop3_proto::Config;
+use pillarbox_proto_core::conversation::{Conversation, Next};
+use support::Client;
+use support::generated::{Generated, octets};
+
+struct Counting;
+
+static NOW: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: everything is left to the system's allocator; only numbers are kept.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let now = NOW.fetch_add(layout.size(), Ordering::SeqCst) + layout.size();
+        PEAK.fetch_max(now, Ordering::SeqCst);
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        NOW.fetch_sub(layout.size(), Ordering::SeqCst);
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// One test at a time, as they share the counters.
+fn alone() -> MutexGuard<'static, ()> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How far the heap grows at most while this runs.
+fn growth(run: impl FnOnce()) -> usize {
+    let before = NOW.load(Ordering::SeqCst);
+    PEAK.store(before, Ordering::SeqCst);
+    run();
+    PEAK.load(Ordering::SeqCst) - before
+}
+
+const BOUND: usize = 256 << 10;
+const LARGE: u64 = 50 << 20;
+
+fn config() -> Config {
+    let mut config = Config::default();
+    config.allow_plaintext = true;
+    config
+}
+
+fn logged_in(messages: u32, size: u64) -> Client {
+    let mut client = Client::connect(Arc::new(Generated::new(messages, size)), config());
+    let greeted = client.say("USER tim\r\nPASS x\r\n");
+    assert!(greeted.contains("+OK Maildrop has"), "{greeted}");
+    client.received = Vec::new();
+    client
+}
+
+/// Takes output in the pieces of a socket, and counts it. Compares it with what it should be, if that is given.
+fn drain(client: &mut Client, mut check: impl FnMut(&[u8])) -> u64 {
+    let mut count = 0;
+    loop {
+        let again = client.poll();
+        let output = client.conversation.output();
+        let piece = output.first();
+        let length = piece.len().min(16 << 10);
+        check(&piece[..length]);
+        output.advance(length);
+        count += length as u64;
+        if length == 0 && !again {
+            return count;
+        }
+    }
+}
+
+fn feed(client: &mut Client, bytes: &[u8]) {
+    client.conversation.read_buf().unwrap().extend_from_slice(bytes);
+    client.conversation.handle_read(client.now);
+}
+
+#[test]
+fn a_large_message_streams() {
+    let _alone = alone();
+    let mut client = logged_in(1, LARGE);
+    let mut octets_out = 0;
+    let grown = growth(|| {
+        feed(&mut client, b"RETR 1\r\n");
+        octets_out = drain(&mut client, |_| ());
+    });
+    // Every line of it begins with a dot, and gets another.
+    assert_eq!(octets_out, "+OK 52428800 octets\r\n".len() as u64 + LARGE / 64 * 65 + 3);
+    assert!(grown <= BOUND, "the heap grew by {grown}");
+}
+
+#[test]
+fn a_large_message_comes_out_whole() {
+    let _alone = alone();
+    let size = (5 << 20) + 17;
+    let mut client = logged_in(1, size);
+    feed(&mut client, b"RETR 1\r\n");
+    let mut expected = format!("+OK {size} octets\r\n").into_bytes();
+    for line in octets(0, size as usize).split_inclusive(|byte| *byte == b'\n') {
+        expected.push(b'.');
+        expected.extend_from_slice(line);
+    }
+    expected.extend_from_slice(b"\r\n.\r\n");
+    let mut at = 0;
+    drain(&mut client, |piece| {
+        assert_eq!(piece, &expected[at..at + piece.len()], "at {at}");
+        at += piece.len();
+    });
+    assert_eq!(at, expected.len());
+}
+
+#[test]
+fn a_client_that_never_reads_costs_little() {
+    let _alone = alone();
+    let same = |command: &str| command.repeat(20_000);
+    let each: String = (1..=20_000).map(|number| format!("RETR {number}\r\n")).collect();
+    for (size, pipeline) in [
+        (LARGE, same("RETR 1\r\n")),
+        (8 << 10, same("RETR 1\r\n")),
+        (8 << 10, each),
+        (8 << 10, same("TOP 1 9\r\n")),
+        (LARGE, same("LIST\r\n")),
+    ] {
+        let mut client = logged_in(20_000, size);
+        let mut sent = 0;
+        let grown = growth(|| {
+            loop {
+                while client.poll() {}
+                let Some(buffer) = client.conversation.read_buf() else { break };
+                if sent == pipeline.len() {
+                    break;
+                }
+                let piece = &pipeline.as_bytes()[sent..pipeline.len().min(sent + 8192)];
+                buffer.extend_from_slice(piece);
+                sent += piece.len();
+                client.conversation.handle_read(client.now);
+            }
+        });
+        assert!(grown <= BOUND, "{:?} of {size}: the heap grew by {grown}", &pipeline[..20]);
+        assert!(client.asked.is_none(), "a full pipeline is no reason to disconnect");
+        assert!(sent < pipeline.len(), "input has stopped");
+    }
+}
+
+#[test]
+fn ten_thousand_pipelined_commands() {
+    let _alone = alone();
+    let mut client = logged_in(3, 100);
+    let pipeline = "NOOP\r\nSTAT\r\nDELE 1\r\nRSET\r\nLIST 2\r\n".repeat(2000);
+    let answers =
+        "+OK\r\n+OK 3 300\r\n+OK Message 1 marked\r\n+OK Maildrop has 3 messages (300 octets)\r\n+OK 2 100\r\n";
+    let expected = answers.repeat(2000);
+    let (mut sent, mut at) = (0, 0);
+    let grown = growth(|| {
+        while at < expected.len() {
+            if let Some(buffer) = client.conversation.read_buf() {
+                let piece = &pipeline.as_bytes()[sent..pipeline.len().min(sent + 8192)];
+                buffer.extend_from_slice(piece);
+                sent += piece.len();
+                client.conversation.handle_read(client.now);
+            }
+            let got = drain(&mut client, |piece| {
+                assert_eq!(piece, &expected.as_bytes()[at..at + piece.len()]);
+                at += piece.len();
+            });
+            assert!(got > 0, "it goes on");
+        }
+    });
+    assert!(grown <= BOUND, "the heap grew by {grown}");
+    // The same before login, where none of it is allowed and the session ends.
+    let mut client = Client::connect(Arc::new(Generated::new(1, 1)), config());
+    let grown = growth(|| {
+        client.settle();
+        feed(&mut client, pipeline.as_bytes());
+        drain(&mut client, |_| ());
+    });
+    assert_eq!(client.asked, Some(Next::Close));
+    assert!(grown <= BOUND, "the heap grew by {grown}");
+}
+
+#[test]
+fn lists_of_a_large_maildrop_stream() {
+    let _alone = alone();
+    let mut client = logged_in(100_000, 1234);
+    for (command, line) in [("LIST\r\n", "100000 1234\r\n"), ("UIDL\r\n", "100000 message-100000\r\n")] {
+        let mut tail = Vec::new();
+        let grown = growth(|| {
+            feed(&mut client, command.as_bytes());
+            drain(&mut client, |piece| {
+                tail.extend_from_slice(piece);
+                tail.drain(..tail.len().saturating_sub(100));
+            });
+        });
+        assert!(tail.ends_with(format!("\r\n{line}.\r\n").as_bytes()));
+        assert!(grown <= BOUND, "the heap grew by {grown}");
+    }
+}
+
+#[test]
+fn a_maildrop_and_an_idle_session_are_small() {
+    let _alone = alone();
+    let backend: Arc<Generated> = Arc::new(Generated::new(100_000, 1234));
+    let before = NOW.load(Ordering::SeqCst);
+    let mut client = Client::connect(backend, config());
+    client.say("USER tim\r\nPASS x\r\n");
+    client.received = Vec::new();
+    client.conversation.output().release();
+    *client.conversation.read_buf().unwrap() = bytes::BytesMut::new();
+    let held = NOW.load(Ordering::SeqCst) - before;
+    assert!(held <= 100_000 * 40, "100,000 messages take {held}");
+    let before = NOW.load(Ordering::SeqCst);
+    let mut client = Client::connect(Arc::new(Generated::new(3, 1234)), config());
+    client.say("USER tim\r\nPASS x\r\nRETR 1\r\nRETR 2\r\nNOOP\r\n");
+    client.received = Vec::new();
+    client.conversation.output().release();
+    *client.conversation.read_buf().unwrap() = bytes::BytesMut::new();
+    let held = NOW.load(Ordering::SeqCst) - before;
+    assert!(held <= 2 << 10, "an idle session takes {held}");
+}
+
+#[test]
+fn a_line_without_end_is_not_kept() {
+    let _alone = alone();
+    for login in [false, true] {
+        let mut client =
+            if login { logged_in(1, 1) } else { Client::connect(Arc::new(Generated::new(1, 1)), config()) };
+        client.settle();
+        let piece = vec![b'x'; 8192];
+        let grown = growth(|| {
+            for _ in 0..5_000 {
+                feed(&mut client, &piece);
+                drain(&mut client, |_| ());
+            }
+        });
+        assert!(grown <= BOUND, "the heap grew by {grown}");
+    }
+}
