@@ -1,0 +1,134 @@
+//! A client with a socket that blocks.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, StreamOwned};
+
+use super::certificate::NAME;
+
+/// Octets of one read.
+const READ: usize = 256 * 1024;
+
+/// Plain or under TLS.
+pub(crate) enum Stream {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+/// A connection.
+pub(crate) struct Connection {
+    stream: Stream,
+    buffer: Vec<u8>,
+}
+
+impl Stream {
+    pub(crate) fn open(address: SocketAddr, tls: Option<Arc<ClientConfig>>) -> Self {
+        let socket = TcpStream::connect(address).unwrap();
+        socket.set_nodelay(true).unwrap();
+        match tls {
+            None => Self::Plain(socket),
+            Some(config) => {
+                let name = NAME.try_into().unwrap();
+                let mut session = ClientConnection::new(config, name).unwrap();
+                // Else each read hands out one record at most.
+                session.set_buffer_limit(None);
+                Self::Tls(Box::new(StreamOwned::new(session, socket)))
+            }
+        }
+    }
+
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> usize {
+        let count = match self {
+            Self::Plain(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        };
+        match count {
+            Ok(0) => panic!("the server has closed the connection"),
+            Ok(count) => count,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    pub(crate) fn send(&mut self, octets: &[u8]) {
+        match self {
+            Self::Plain(stream) => stream.write_all(octets).unwrap(),
+            Self::Tls(stream) => {
+                stream.write_all(octets).unwrap();
+                stream.flush().unwrap();
+            }
+        }
+    }
+
+    /// Reads until this has come, and returns all of it.
+    pub(crate) fn until(&mut self, mark: &str) -> Vec<u8> {
+        let mut all = Vec::new();
+        let mut buffer = [0; 4096];
+        let mark = mark.as_bytes();
+        loop {
+            let searched = all.len().saturating_sub(mark.len());
+            if all[searched.min(all.len())..].windows(mark.len()).any(|window| window == mark) {
+                return all;
+            }
+            let count = self.read(&mut buffer);
+            let from = all.len().saturating_sub(mark.len());
+            all.extend_from_slice(&buffer[..count]);
+            if all[from..].windows(mark.len()).any(|window| window == mark) {
+                return all;
+            }
+        }
+    }
+}
+
+impl Connection {
+    pub(crate) fn open(address: SocketAddr, tls: Option<Arc<ClientConfig>>) -> Self {
+        Self { stream: Stream::open(address, tls), buffer: vec![0; READ] }
+    }
+
+    /// Logs in and selects INBOX without changing it.
+    pub(crate) fn examine(&mut self) {
+        self.stream.until("\r\n");
+        self.stream.send(b"l LOGIN alice secret\r\n");
+        self.stream.until("l OK");
+        self.stream.send(b"s EXAMINE INBOX\r\n");
+        self.stream.until("s OK");
+        // The rest of the line.
+        self.stream.send(b"n NOOP\r\n");
+        self.stream.until("n OK");
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        self.stream.send(b"z NOOP\r\n");
+        let end = self.stream.until("z OK");
+        if !end.ends_with(b"\r\n") {
+            self.stream.until("\r\n");
+        }
+    }
+
+    /// Sends a command and returns everything up to the end of its tagged line.
+    pub(crate) fn whole(&mut self, command: &str, tag: &str) -> Vec<u8> {
+        self.stream.send(command.as_bytes());
+        let mark = format!("\r\n{tag} OK");
+        let mut all = Vec::new();
+        loop {
+            let count = self.stream.read(&mut self.buffer);
+            all.extend_from_slice(&self.buffer[..count]);
+            let tail = &all[all.len().saturating_sub(300)..];
+            if all.ends_with(b"\r\n") && tail.windows(mark.len()).any(|window| window == mark.as_bytes()) {
+                return all;
+            }
+        }
+    }
+
+    /// Sends a command and takes in this many octets.
+    pub(crate) fn take(&mut self, command: &[u8], octets: usize) {
+        self.stream.send(command);
+        let mut taken = 0;
+        while taken < octets {
+            taken += self.stream.read(&mut self.buffer);
+        }
+        assert_eq!(taken, octets);
+    }
+}

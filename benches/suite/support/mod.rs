@@ -1,0 +1,9 @@
+//! What several rows share.
+
+pub(crate) mod bare;
+pub(crate) mod certificate;
+pub(crate) mod child;
+pub(crate) mod client;
+pub(crate) mod drive;
+pub(crate) mod serving;
+pub(crate) mod synthetic;

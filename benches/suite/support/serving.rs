@@ -1,0 +1,75 @@
+//! Servers in a thread of their own, each on a runtime with one thread: on a small machine the clients have the rest.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use pillarbox_imap_proto::{Config, ImapConversation};
+use pillarbox_proto_core::backend::Backend;
+use pillarbox_proto_core::connection::TlsMode;
+use pillarbox_proto_core::env::SystemEnv;
+use pillarbox_server_core::tls::TlsAcceptor;
+use pillarbox_server_core::{Listener, Server};
+use tokio::sync::oneshot;
+
+/// A server that runs until it is dropped.
+pub(crate) struct Serving {
+    /// Where.
+    pub(crate) address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Serving {
+    /// Runs what `start` sets up; it gives its address back and goes on in tasks.
+    pub(crate) fn start<F>(start: impl FnOnce() -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = SocketAddr>,
+    {
+        let (stop, stopped) = oneshot::channel();
+        let (tell, told) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                tell.send(start().await).unwrap();
+                let _ = stopped.await;
+            });
+        });
+        Self { address: told.recv().unwrap(), stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Ours, with everything that a listener has.
+    pub(crate) fn imap(backend: Arc<dyn Backend>, tls: Option<TlsAcceptor>) -> Self {
+        Self::start(move || async move {
+            let mut config = Config::default();
+            config.allow_plaintext = true;
+            config.tls_mode = if tls.is_some() { TlsMode::Connection } else { TlsMode::No };
+            config.timeouts.login = None;
+            let config = Arc::new(config);
+            let make = move |connection| {
+                let now = Instant::now();
+                let (config, backend) = (Arc::clone(&config), Arc::clone(&backend));
+                Box::new(ImapConversation::new(config, Arc::new(SystemEnv), backend, connection, now)) as _
+            };
+            let mut listener = Listener::new("imap", make).address(([127, 0, 0, 1], 0)).backlog(4096);
+            if let Some(acceptor) = tls {
+                listener = listener.tls(TlsMode::Connection, acceptor);
+            }
+            let server = Server::new().listener(listener).bind().unwrap().start().unwrap();
+            let address = server.local_addr("imap").unwrap();
+            tokio::spawn(async move { server.stopped().await });
+            address
+        })
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
