@@ -4,9 +4,10 @@
 //! * [`config`]: the settings, from a TOML file or built in.
 //! * [`data`], [`users`], [`certificate`]: what the server keeps beside mail.
 //! * [`store`]: Maildir++ with a SQLite index, as a backend's account.
-//! * [`backend`], homes: users and stores as the [`Backend`](pillarbox_proto_core::backend::Backend) that the
+//! * [`backend`], [`homes`]: users and stores as the [`Backend`](pillarbox_proto_core::backend::Backend) that the
 //!   protocols serve.
 //! * [`import`]: bringing mail in.
+//! * [`cli`]: the program.
 //!
 //! It is an example, and held to the rules of a product: what it tells clients is durable, what is wrong is named, and
 //! secrets are never shown.
@@ -14,10 +15,12 @@
 
 pub mod backend;
 pub mod certificate;
+pub mod cli;
 pub mod config;
 pub mod data;
 pub mod exit;
 pub mod files;
+pub mod homes;
 pub mod import;
 pub mod store;
 pub mod users;

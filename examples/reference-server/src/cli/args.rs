@@ -34,7 +34,6 @@ pub(super) struct Args {
 }
 
 #[derive(Debug, Subcommand)]
-#[command(args_conflicts_with_subcommands = true)]
 pub(super) enum Command {
     /// Say who may log in. A running server notices.
     User {

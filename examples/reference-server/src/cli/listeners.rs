@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use pillarbox_proto_core::backend::Backend;
 use pillarbox_proto_core::connection::TlsMode;
 use pillarbox_proto_core::env::{Env, SystemEnv};
 use pillarbox_server_core::tls::{TlsAcceptor, TlsConfig, TlsIdentity};
-use pillarbox_server_core::{BindError, BoundServer, Server};
+use pillarbox_server_core::{BindError, BoundServer, Server, now};
 
 use crate::backend::UserBackend;
 use crate::certificate;
@@ -69,15 +70,16 @@ fn build(
     let env: Arc<dyn Env> = Arc::new(SystemEnv);
     let mut built = match listener.protocol {
         Protocol::Imap => {
-            let service = pillarbox_imap_proto::ImapService::new(backend, imap(config, listener), env);
+            let (config, backend) = (Arc::new(imap(config, listener)), backend as Arc<dyn Backend>);
             pillarbox_server_core::Listener::new(listener.id.as_str(), move |connection| {
-                Box::new(service.connect(connection, tokio::time::Instant::now().into_std()))
+                let (config, env, backend) = (Arc::clone(&config), Arc::clone(&env), Arc::clone(&backend));
+                Box::new(pillarbox_imap_proto::ImapConversation::new(config, env, backend, connection, now()))
             })
         }
         Protocol::Pop3 => {
             let service = pillarbox_pop3_proto::Pop3Service::new(backend, pop3(config, listener), env);
             pillarbox_server_core::Listener::new(listener.id.as_str(), move |connection| {
-                Box::new(service.connect(connection, tokio::time::Instant::now().into_std()))
+                Box::new(service.connect(connection, now()))
             })
         }
     };

@@ -35,12 +35,12 @@ pub(super) fn serve(place: &Place, ready_file: Option<&Path>) -> Result<ExitCode
         let banner = banner(place, &data, &bound, &backend, password.as_ref());
         let ready = ready(config, &bound);
         let handle = bound.start().map_err(|error| Failure::io(Status::OsError, "starting to serve", &error))?;
+        say(format_args!("{banner}"));
         if let Some(path) = ready_file {
             files::replace(path, ready.as_bytes(), 0o644).map_err(|error| {
                 Failure::io(Status::CantCreate, format_args!("ready file {}", path.display()), &error)
             })?;
         }
-        say(format_args!("{banner}"));
         signals.first().await;
         Ok(drain(&handle, config, &mut signals).await)
     });
