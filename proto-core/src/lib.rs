@@ -11,6 +11,9 @@
 
 pub mod auth;
 pub mod backend;
+#[cfg(feature = "conformance")]
+#[cfg_attr(docsrs, doc(cfg(feature = "conformance")))]
+pub mod conformance;
 pub mod connection;
 pub mod conversation;
 pub mod env;

@@ -1,0 +1,73 @@
+//! The memory backend keeps the rules, whether it answers at once or makes its callers wait.
+#![cfg(all(feature = "conformance", feature = "memory"))]
+
+use std::sync::Arc;
+
+use futures::executor::block_on;
+use pillarbox_proto_core::Connection;
+use pillarbox_proto_core::auth::Identity;
+use pillarbox_proto_core::conformance::{Options, Subject, Verdict, check_all, check_with, checks};
+use pillarbox_proto_core::memory::{Builder, MemoryBackend, Outcome};
+
+fn subject(backend: MemoryBackend) -> Subject {
+    Subject::new(Arc::new(backend), Connection::default(), Identity::new("alice"))
+}
+
+fn described() -> Builder {
+    MemoryBackend::builder().user("alice", "secret").user("bob", "hidden")
+}
+
+#[test]
+fn the_memory_backend_keeps_the_rules() {
+    let report = block_on(check_all(&|| async { subject(described().append_limit(1_000_000).build().unwrap()) }));
+    assert_eq!(report.verdicts().count(), checks().count());
+    assert_eq!(report.skipped().collect::<Vec<_>>(), []);
+    report.into_result().unwrap();
+}
+
+#[test]
+fn a_memory_backend_that_makes_callers_wait_keeps_the_rules() {
+    let fresh = || async {
+        let backend = described().build().unwrap();
+        backend.hook(|_| Outcome::proceed().pending(2));
+        subject(backend)
+    };
+    block_on(check_all(&fresh)).into_result().unwrap();
+}
+
+#[test]
+fn a_memory_backend_that_forgets_removals_keeps_the_rules() {
+    let fresh = || async { subject(described().expunge_history(1).build().unwrap()) };
+    for seed in 0..5 {
+        let mut options = Options::default();
+        (options.seed, options.only) = (seed, Some("changes".to_owned()));
+        let report = block_on(check_with(&fresh, &options));
+        assert_eq!(report.verdicts().count(), 2);
+        report.into_result().unwrap();
+    }
+}
+
+#[test]
+fn what_a_read_only_backend_does_not_offer_is_skipped() {
+    let fresh = || async {
+        let backend = described()
+            .message("alice", "INBOX", pillarbox_proto_core::mail::SystemFlags::SEEN, "Subject: a\r\n\r\nb\r\n")
+            .read_only("alice", "INBOX")
+            .build()
+            .unwrap();
+        subject(backend).read_only()
+    };
+    let report = block_on(check_all(&fresh));
+    assert_eq!(report.verdict("rows-order"), Some(&Verdict::Passed));
+    assert!(matches!(report.verdict("append"), Some(Verdict::Skipped(_))));
+    report.into_result().unwrap();
+}
+
+#[test]
+fn the_kit_can_be_spawned_on_any_executor() {
+    fn spawnable(_: impl Future<Output = ()> + Send + 'static) {}
+    spawnable(async {
+        let report = check_all(&|| async { subject(described().build().unwrap()) }).await;
+        report.into_result().unwrap();
+    });
+}
