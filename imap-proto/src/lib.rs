@@ -13,9 +13,11 @@
 mod config;
 mod conversation;
 pub mod message;
+mod server;
 mod service;
 mod session;
 pub mod wire;
 
 pub use config::{Config, Limits, LiteralMode, Timeouts};
 pub use conversation::ImapConversation;
+pub use server::ImapService;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pillarbox_proto_core::auth::{Exchange, Identity, SaslError, Secret, Step};
+use pillarbox_proto_core::auth::{Exchange, Identity, SaslError, Secret, Step, verify_password};
 use pillarbox_proto_core::backend::{Backend, Error};
 use pillarbox_proto_core::connection::Connection;
 
@@ -16,10 +16,10 @@ pub(crate) async fn login(
     port: Port,
     backend: Arc<dyn Backend>,
     connection: Arc<Connection>,
-    user: String,
+    user: Vec<u8>,
     password: Secret,
 ) -> Completion {
-    match backend.check_password(&connection, &user, &password).await {
+    match verify_password(backend.as_ref(), &connection, &user, &password).await {
         Ok(identity) => enter(&port, &*backend, &connection, identity, "LOGIN completed").await,
         Err(error) => error.into(),
     }

@@ -300,13 +300,10 @@ impl Session {
             let refusal = Completion::no("LOGIN is disabled here");
             return Err(if self.takes_plaintext() { refusal } else { refusal.with(Code::PrivacyRequired) });
         }
-        let user = login.userid.value();
-        let Ok(user) = std::str::from_utf8(&user) else {
-            return Err(Completion::no("Authentication failed").with(Code::AuthenticationFailed));
-        };
+        let user = login.userid.value().into_owned();
         let password = Secret::new(login.password.expose().into_owned());
         let (port, backend, connection) = self.at_the_door();
-        let future = Box::pin(login::login(port, backend, connection, user.to_owned(), password));
+        let future = Box::pin(login::login(port, backend, connection, user, password));
         Ok(Work { future, mode: Mode::Wait, changes: false })
     }
 
