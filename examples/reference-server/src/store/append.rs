@@ -1,0 +1,285 @@
+//! Adding messages: written to `tmp/`, synced, and renamed into `cur/` together with their rows in the index.
+//!
+//! Octets are stored as they come. They are gathered up to 48 KiB and written by a blocking thread while the next ones
+//! come in, so at most twice that is held however large the message; a small message needs no hand-over before the
+//! commit. Dropped before that, the drafts in `tmp/` are removed.
+
+use std::fs::File;
+use std::io::{IoSlice, Write};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use pillarbox_proto_core::backend::{Append, AppendMessage, Appended, CommitOptions, Error, Result};
+use pillarbox_proto_core::mail::DateTime;
+use tokio::task::JoinHandle;
+
+use super::commit::{Durability, Txn};
+use super::fault::{Done, Fault, is_missing};
+use super::flagging::current;
+use super::folder::{self, Place};
+use super::index::Index;
+use super::table::{self, Format, MailboxRow, MessageRow, to_uid};
+use super::{MaildirStore, blocking, file_name, keywords, removal};
+
+/// Octets that are gathered before they are written.
+const GATHER: usize = 48 * 1024;
+
+/// Messages on their way into a mailbox.
+pub(super) struct MaildirAppend {
+    store: Arc<MaildirStore>,
+    index: Arc<Index>,
+    mailbox: i64,
+    folder: Arc<str>,
+    /// Messages that are whole, synced, in `tmp/`.
+    done: Vec<Draft>,
+    open: Option<Draft>,
+    gathered: Vec<Bytes>,
+    gathered_bytes: usize,
+    /// Octets of the open message so far.
+    length: u64,
+    /// The open draft while a thread writes to it.
+    writing: Option<JoinHandle<Done<Draft>>>,
+    failed: bool,
+}
+
+/// A message in `tmp/`. Unless it is kept it is removed when this is dropped.
+struct Draft {
+    store: Arc<MaildirStore>,
+    path: String,
+    name: String,
+    file: Option<File>,
+    about: AppendMessage,
+    length: u64,
+    kept: bool,
+}
+
+impl Draft {
+    fn new(store: Arc<MaildirStore>, folder: &str, about: AppendMessage) -> Self {
+        let name = file_name::new_base(store.host(), None);
+        let path = format!("{}/{name}", folder::path(folder, Place::Tmp));
+        Self { store, path, name, file: None, about, length: 0, kept: false }
+    }
+
+    /// Writes octets; the first ones make the file.
+    fn write(&mut self, chunks: &[Bytes]) -> Done<()> {
+        if self.file.is_none() {
+            let made = self.store.root().open_with(&self.path, &folder::new_file());
+            self.file = Some(made.map_err(gone_with_its_folder)?.into_std());
+        }
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let mut slices: Vec<_> = chunks.iter().map(|chunk| IoSlice::new(chunk)).collect();
+        let mut slices = slices.as_mut_slice();
+        IoSlice::advance_slices(&mut slices, 0);
+        while !slices.is_empty() {
+            match file.write_vectored(slices) {
+                Ok(0) => return Err(std::io::Error::from(std::io::ErrorKind::WriteZero).into()),
+                Ok(count) => {
+                    self.length += count as u64;
+                    IoSlice::advance_slices(&mut slices, count);
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The message is whole: its date is set, and it is synced.
+    fn finish(&mut self) -> Done<()> {
+        self.write(&[])?;
+        let Some(file) = self.file.take() else { return Ok(()) };
+        if let Some(date) = self.about.internal_date {
+            file.set_modified(SystemTime::from(date))?;
+        }
+        Ok(file.sync_all()?)
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if self.kept || (self.file.is_none() && self.length == 0) {
+            return;
+        }
+        let (store, path) = (Arc::clone(&self.store), std::mem::take(&mut self.path));
+        let remove = move || {
+            if let Err(error) = store.root().remove_file(&path)
+                && !is_missing(&error)
+            {
+                tracing::warn!(%error, "a message that was not appended is left in tmp/");
+            }
+        };
+        // A large file takes its time to remove.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(remove)),
+            Err(_) => remove(),
+        }
+    }
+}
+
+fn gone_with_its_folder(error: std::io::Error) -> Fault {
+    if is_missing(&error) { Error::NoSuchMailbox.into() } else { error.into() }
+}
+
+impl MaildirAppend {
+    pub(super) fn new(store: Arc<MaildirStore>, index: Arc<Index>, mailbox: &MailboxRow) -> Self {
+        Self {
+            store,
+            index,
+            mailbox: mailbox.id,
+            folder: mailbox.folder.as_str().into(),
+            done: Vec::new(),
+            open: None,
+            gathered: Vec::new(),
+            gathered_bytes: 0,
+            length: 0,
+            writing: None,
+            failed: false,
+        }
+    }
+
+    /// Waits for the thread that writes.
+    async fn settle(&mut self) -> Result<()> {
+        if let Some(writing) = &mut self.writing {
+            let outcome = writing.await;
+            self.writing = None;
+            match outcome {
+                Ok(Ok(draft)) => self.open = Some(draft),
+                Ok(Err(fault)) => {
+                    self.failed = true;
+                    return Err(fault.into());
+                }
+                Err(_) => {
+                    self.failed = true;
+                    return Err(Error::unavailable("the store is shutting down"));
+                }
+            }
+        }
+        if self.failed { Err(Error::unavailable("the message could not be written")) } else { Ok(()) }
+    }
+
+    /// Has a thread write what was gathered, and finish the message if it is whole.
+    async fn flush(&mut self, whole: bool) -> Result<()> {
+        self.settle().await?;
+        let Some(mut draft) = self.open.take() else { return Ok(()) };
+        let chunks = std::mem::take(&mut self.gathered);
+        self.gathered_bytes = 0;
+        self.writing = Some(tokio::task::spawn_blocking(move || {
+            draft.write(&chunks)?;
+            drop(chunks);
+            if whole {
+                draft.finish()?;
+            }
+            Ok(draft)
+        }));
+        Ok(())
+    }
+
+    /// The open message, if any, is whole.
+    async fn close(&mut self) -> Result<()> {
+        if self.open.is_none() && self.writing.is_none() {
+            return self.settle().await;
+        }
+        self.flush(true).await?;
+        self.settle().await?;
+        self.done.extend(self.open.take());
+        Ok(())
+    }
+
+    fn check_size(&self, size: u64) -> Result<()> {
+        match self.store.options.append_limit {
+            Some(limit) if size > limit => Err(Error::TooBig),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Append for MaildirAppend {
+    async fn begin(&mut self, message: AppendMessage) -> Result<()> {
+        self.close().await?;
+        self.check_size(message.size)?;
+        self.length = 0;
+        self.open = Some(Draft::new(Arc::clone(&self.store), &self.folder, message));
+        Ok(())
+    }
+
+    async fn write(&mut self, chunk: Bytes) -> Result<()> {
+        self.length += chunk.len() as u64;
+        // The claimed size binds nobody.
+        self.check_size(self.length)?;
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        self.gathered_bytes += chunk.len();
+        self.gathered.push(chunk);
+        if self.gathered_bytes >= GATHER { self.flush(false).await } else { Ok(()) }
+    }
+
+    async fn commit(mut self: Box<Self>, options: CommitOptions) -> Result<Appended> {
+        // From here on it runs to its end, whoever waits for it.
+        let (store, index, mailbox) = (Arc::clone(&self.store), Arc::clone(&self.index), self.mailbox);
+        self.close().await?;
+        let drafts = std::mem::take(&mut self.done);
+        let replace = options.replace.map(|uid| uid.get());
+        store.change_in(&index, Durability::Lasting, move |txn| add(txn, mailbox, drafts, replace)).await
+    }
+}
+
+fn add(txn: &mut Txn<'_>, mailbox: i64, drafts: Vec<Draft>, replace: Option<u32>) -> Done<Appended> {
+    let mut mailbox = txn.mailbox(mailbox).map_err(|fault| match fault {
+        Fault::Answer(Error::MailboxGone) => Error::NoSuchMailbox.into(),
+        fault => fault,
+    })?;
+    let open = txn.folder(&mailbox.folder)?;
+    let mut uids = Vec::with_capacity(drafts.len());
+    for mut draft in drafts {
+        let names = &draft.about.flags.keywords;
+        let (keywords, _) = keywords::number(txn.db, txn.store.root(), mailbox.id, &mailbox.folder, names)?;
+        let date = draft.about.internal_date.unwrap_or_else(|| DateTime::from(SystemTime::now()));
+        let flags = draft.about.flags.system;
+        let modseq = mailbox.step();
+        let row = MessageRow {
+            uid: mailbox.take_uid()?,
+            added: modseq,
+            modseq,
+            flags,
+            keywords,
+            recent: true,
+            fresh: false,
+            date: date.unix(),
+            zone: date.offset_minutes(),
+            bytes: draft.length,
+            size: Some(draft.length),
+            format: Format::Verbatim,
+            base: file_name::new_base(txn.store.host(), Some((draft.length, draft.length))),
+            info: file_name::info_for("", flags, keywords),
+        };
+        // The folder may have been renamed since the draft was begun; its files went with it.
+        open.dir(Place::Tmp).rename(&draft.name, open.dir(Place::Cur), row.file())?;
+        draft.kept = true;
+        let (undo, file) = (Arc::clone(&open), row.file());
+        txn.on_failure(move || drop(undo.dir(Place::Cur).remove_file(&file)));
+        table::insert_message(txn.db, mailbox.id, &row)?;
+        uids.push(to_uid(row.uid)?);
+    }
+    if let Some(uid) = replace {
+        let message = table::message(txn.db, mailbox.id, uid)?.ok_or(Error::Expunged)?;
+        let message = current(txn, &mut mailbox, message)?.ok_or(Error::Expunged)?;
+        removal::remove(txn, &mut mailbox, &message)?;
+    }
+    mailbox.save(txn.db)?;
+    txn.sync(&mailbox.folder, Place::Cur);
+    Ok(Appended::new(mailbox.uid_validity, uids, mailbox.modseq()))
+}
+
+/// Opens an append to a mailbox of this name.
+pub(super) async fn begin(
+    store: Arc<MaildirStore>,
+    name: pillarbox_proto_core::mail::MailboxName,
+) -> Result<Box<dyn Append>> {
+    let resolver = Arc::clone(&store);
+    let (index, row) = blocking(move || Ok((resolver.index(), super::folders::resolve(&resolver, &name)?))).await?;
+    Ok(Box::new(MaildirAppend::new(store, index, &row)))
+}

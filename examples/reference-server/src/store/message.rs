@@ -1,0 +1,249 @@
+//! Reading messages: whole small ones into their rows, large ones in windows.
+//!
+//! A file is read as it is when it has no bare line feeds; then a window is one read. Otherwise line ends are converted
+//! on the way, with a mark every 256 KiB of message to jump to. At most two windows are held: the one that is being
+//! served and the one that is read ahead of it. An open file outlives its renaming and removal.
+
+use std::fs::File;
+use std::io;
+#[cfg(unix)]
+use std::os::unix::fs::FileExt;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use pillarbox_proto_core::backend::{Error, Message, Result};
+use tokio::task::JoinHandle;
+
+use super::fault::{Done, Fault};
+use super::lines::{convert, count_bare};
+use super::pending::Sizes;
+use super::table::{Format, MessageRow};
+
+/// Octets of a window.
+const WINDOW: usize = 64 * 1024;
+/// Octets of a file that are converted at a time; they may double.
+const PIECE: usize = 32 * 1024;
+/// Octets of message from mark to mark.
+const MARK_EVERY: u64 = 256 * 1024;
+
+/// A message's file, for one who may block.
+struct Source {
+    file: File,
+    convert: bool,
+    bytes: u64,
+    len: u64,
+    /// Where conversion can start: offsets in message and file, and the octet before. Ascending.
+    marks: Vec<Mark>,
+    scratch: Vec<u8>,
+    /// Where conversion stands.
+    at: Mark,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Mark {
+    message: u64,
+    file: u64,
+    last: u8,
+}
+
+/// A window: the offset in the message of its first octet, and its octets.
+type Window = (u64, Bytes);
+
+impl Source {
+    fn window(&mut self, at: u64) -> io::Result<Window> {
+        if self.convert { self.converted(at) } else { self.verbatim(at) }
+    }
+
+    fn verbatim(&mut self, at: u64) -> io::Result<Window> {
+        let room = usize::try_from(self.len.saturating_sub(at)).unwrap_or(WINDOW).min(WINDOW);
+        let mut window = BytesMut::zeroed(room);
+        self.file.read_exact_at(&mut window, at)?;
+        Ok((at, window.freeze()))
+    }
+
+    fn converted(&mut self, at: u64) -> io::Result<Window> {
+        if at < self.at.message {
+            let index = self.marks.partition_point(|mark| mark.message <= at);
+            self.at = index.checked_sub(1).and_then(|index| self.marks.get(index)).copied().unwrap_or_default();
+        }
+        self.scratch.resize(PIECE, 0);
+        loop {
+            let start = self.at.message;
+            if self.marks.last().map_or(0, |mark| mark.message) + MARK_EVERY <= start {
+                self.marks.push(self.at);
+            }
+            let room = usize::try_from(self.bytes - self.at.file).unwrap_or(PIECE).min(PIECE);
+            let Some(piece) = self.scratch.get_mut(..room).filter(|piece| !piece.is_empty()) else {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            };
+            self.file.read_exact_at(piece, self.at.file)?;
+            let mut last = self.at.last;
+            let grown = count_bare(piece, &mut last);
+            let end = start + room as u64 + grown;
+            let after = Mark { message: end, file: self.at.file + room as u64, last };
+            let before = std::mem::replace(&mut self.at, after);
+            if at < end {
+                let mut window = BytesMut::with_capacity(room + usize::try_from(grown).unwrap_or(room));
+                let mut last = before.last;
+                convert(piece, &mut last, &mut window);
+                return Ok((start, window.freeze()));
+            }
+        }
+    }
+}
+
+/// An open message.
+pub(super) struct FileMessage {
+    len: u64,
+    source: Option<Source>,
+    window: Window,
+    /// A window that is being read, and whether the last one was followed by its successor.
+    ahead: Option<JoinHandle<(Source, io::Result<Window>)>>,
+    sequential: bool,
+}
+
+impl FileMessage {
+    /// Opens a message's file, on a thread that may block. Returns what was learned if its size was not known.
+    pub(super) fn open(file: File, row: &MessageRow) -> Done<(Self, Option<Sizes>)> {
+        let bytes = file.metadata()?.len();
+        let known = row.size.filter(|_| bytes == row.bytes);
+        let (len, convert, learned) = match (row.format, known) {
+            (Format::Verbatim, Some(_)) => (bytes, false, None),
+            (Format::Lines, Some(size)) => (size, size != bytes, None),
+            _ => {
+                let size = bytes + count_file(&file, bytes)?;
+                let format = if size == bytes { Format::Verbatim } else { Format::Lines };
+                (size, size != bytes, Some((bytes, size, format)))
+            }
+        };
+        let source = Source {
+            file,
+            convert,
+            bytes,
+            len,
+            marks: vec![Mark::default()],
+            scratch: Vec::new(),
+            at: Mark::default(),
+        };
+        let message = Self { len, source: Some(source), window: (0, Bytes::new()), ahead: None, sequential: false };
+        Ok((message, learned))
+    }
+
+    fn start(&mut self, at: u64) -> Result<()> {
+        let mut source = self.source.take().ok_or_else(|| Error::unavailable("the message could not be read"))?;
+        self.ahead = Some(tokio::task::spawn_blocking(move || {
+            let window = source.window(at);
+            (source, window)
+        }));
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Message for FileMessage {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    async fn read(&mut self, at: u64, max: usize) -> Result<Bytes> {
+        if at >= self.len || max == 0 {
+            return Ok(Bytes::new());
+        }
+        loop {
+            let (start, octets) = &self.window;
+            let inside = at.checked_sub(*start).and_then(|inside| usize::try_from(inside).ok());
+            if let Some(inside) = inside.filter(|inside| *inside < octets.len()) {
+                let end = inside.saturating_add(max).min(octets.len());
+                let next = start + octets.len() as u64;
+                let piece = octets.slice(inside..end);
+                // The next window is read while this one is sent, once the reader has shown that it goes on.
+                if self.ahead.is_none() && self.sequential && next < self.len {
+                    self.start(next)?;
+                }
+                return Ok(piece);
+            }
+            self.sequential = at > 0 && at == start + octets.len() as u64;
+            if self.ahead.is_none() {
+                self.window.1 = Bytes::new();
+                self.start(at)?;
+            }
+            let Some(ahead) = &mut self.ahead else { continue };
+            let outcome = ahead.await;
+            self.ahead = None;
+            let (source, window) = outcome.map_err(|_| Error::unavailable("the store is shutting down"))?;
+            self.source = Some(source);
+            self.window = window.map_err(|error| Error::from(Fault::from(error)))?;
+        }
+    }
+}
+
+/// Reads a whole small message into a buffer that has others too. Returns its size, and what was learned of it.
+pub(super) fn read_whole(
+    file: &File,
+    row: &MessageRow,
+    scratch: &mut Vec<u8>,
+    out: &mut BytesMut,
+) -> Done<(usize, Option<Sizes>)> {
+    let start = out.len();
+    let expected = usize::try_from(row.bytes).map_err(|_| Fault::Other("a message too large to inline".to_owned()))?;
+    // One octet more than expected shows whether the file has grown.
+    let verbatim = row.format == Format::Verbatim;
+    if verbatim {
+        out.resize(start + expected + 1, 0);
+        let filled = read_full(file, out.get_mut(start..).unwrap_or_default())?;
+        out.truncate(start + filled);
+        if filled == expected {
+            return Ok((filled, None));
+        }
+        out.truncate(start);
+    }
+    let bytes = file.metadata()?.len();
+    let length = usize::try_from(bytes).ok().filter(|length| *length <= expected.saturating_mul(2).max(PIECE));
+    let length = length.ok_or_else(|| Fault::Other("a message grew while it was read".to_owned()))?;
+    scratch.resize(length, 0);
+    file.read_exact_at(scratch, 0)?;
+    convert(scratch, &mut 0, out);
+    let size = out.len() - start;
+    let format = if size == length { Format::Verbatim } else { Format::Lines };
+    let same = bytes == row.bytes && row.size == Some(size as u64) && row.format == format;
+    Ok((size, (!same).then_some((bytes, size as u64, format))))
+}
+
+/// The sizes of a file's message.
+pub(super) fn measure(file: &File) -> Done<Sizes> {
+    let bytes = file.metadata()?.len();
+    let size = bytes + count_file(file, bytes)?;
+    Ok((bytes, size, if size == bytes { Format::Verbatim } else { Format::Lines }))
+}
+
+fn count_file(file: &File, bytes: u64) -> io::Result<u64> {
+    let mut scratch = vec![0; WINDOW.min(usize::try_from(bytes).unwrap_or(WINDOW))];
+    let (mut at, mut bare, mut last) = (0, 0, 0);
+    while at < bytes {
+        let room = usize::try_from(bytes - at).unwrap_or(WINDOW).min(WINDOW);
+        let Some(piece) = scratch.get_mut(..room) else { break };
+        file.read_exact_at(piece, at)?;
+        bare += count_bare(piece, &mut last);
+        at += room as u64;
+    }
+    Ok(bare)
+}
+
+fn read_full(file: &File, room: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = room.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, filled as u64) {
+            Ok(0) => break,
+            Ok(count) => {
+                filled += count;
+                // A short read of a file is its end: the common case needs no second call.
+                if filled < room.len() {
+                    break;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}

@@ -1,0 +1,111 @@
+//! The tables of the index.
+//!
+//! `message` is clustered by mailbox and UID, so that a fetch reads it in order; partial indexes answer "first unseen",
+//! "recent" and "deleted" without a walk. Of two layouts there is one at a time: an index of another version is built
+//! anew, as all that matters is in the Maildir.
+
+use rusqlite::{Connection, ErrorCode, ffi};
+
+use super::fault::{Done, Fault};
+
+/// Raised with each change of the layout.
+const VERSION: i64 = 1;
+
+const TABLES: &str = "
+CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+
+CREATE TABLE mailbox (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    -- The folder on the disk, '' for INBOX.
+    folder TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL UNIQUE,
+    uid_validity INTEGER NOT NULL,
+    uid_next INTEGER NOT NULL,
+    modseq INTEGER NOT NULL,
+    -- Removals up to this mod-sequence are no longer remembered.
+    forgotten INTEGER NOT NULL,
+    -- How many removals are remembered.
+    history INTEGER NOT NULL,
+    -- When new/ and cur/ changed last, in nanoseconds, as far as the index follows them; -1 for never looked at.
+    new_time INTEGER NOT NULL,
+    cur_time INTEGER NOT NULL,
+    -- Whether nothing can have changed within the granularity of those times.
+    settled INTEGER NOT NULL,
+    special_use TEXT NOT NULL
+);
+
+CREATE TABLE keyword (
+    mailbox INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    PRIMARY KEY (mailbox, number)
+) WITHOUT ROWID;
+
+CREATE TABLE message (
+    mailbox INTEGER NOT NULL,
+    uid INTEGER NOT NULL,
+    -- The mod-sequence of its arrival, and of its last change.
+    added INTEGER NOT NULL,
+    modseq INTEGER NOT NULL,
+    flags INTEGER NOT NULL,
+    keywords INTEGER NOT NULL,
+    recent INTEGER NOT NULL,
+    -- Whether the file is in new/.
+    fresh INTEGER NOT NULL,
+    -- Internal date: seconds since 1970, and minutes east of UTC.
+    date INTEGER NOT NULL,
+    zone INTEGER NOT NULL,
+    -- The file's size, the message's size with CRLF line ends if known, and how one becomes the other.
+    bytes INTEGER NOT NULL,
+    size INTEGER,
+    format INTEGER NOT NULL,
+    base TEXT NOT NULL,
+    info TEXT NOT NULL,
+    PRIMARY KEY (mailbox, uid)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX message_base ON message (mailbox, base);
+CREATE INDEX message_modseq ON message (mailbox, modseq, added);
+CREATE INDEX message_unseen ON message (mailbox, uid) WHERE flags & 8 = 0;
+CREATE INDEX message_deleted ON message (mailbox, uid) WHERE flags & 4 <> 0;
+CREATE INDEX message_recent ON message (mailbox, uid) WHERE recent = 1;
+CREATE INDEX message_fresh ON message (mailbox, uid) WHERE fresh = 1;
+
+CREATE TABLE expunged (
+    mailbox INTEGER NOT NULL,
+    modseq INTEGER NOT NULL,
+    uid INTEGER NOT NULL,
+    PRIMARY KEY (mailbox, modseq)
+) WITHOUT ROWID;
+
+CREATE TABLE summary (
+    mailbox INTEGER NOT NULL,
+    uid INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (mailbox, uid)
+);
+
+-- RENAMEs of folders that were begun: finished by whoever opens the index next.
+CREATE TABLE renaming (
+    old TEXT PRIMARY KEY,
+    new TEXT NOT NULL
+) WITHOUT ROWID;
+";
+
+/// Makes the tables in a new index; refuses one of another version as damaged.
+pub(super) fn ensure(connection: &Connection) -> Done<()> {
+    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if version == VERSION {
+        return Ok(());
+    }
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if version != 0 || tables != 0 {
+        let code = ffi::Error { code: ErrorCode::NotADatabase, extended_code: ffi::SQLITE_NOTADB };
+        return Err(Fault::Index(rusqlite::Error::SqliteFailure(code, Some("an index of another version".to_owned()))));
+    }
+    let token = format!("{:016x}{:016x}", super::random_number(), super::random_number());
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    connection.execute_batch(TABLES)?;
+    connection.execute("INSERT INTO meta (key, value) VALUES ('token', ?1)", [token])?;
+    connection.execute_batch(&format!("PRAGMA user_version = {VERSION}; COMMIT"))?;
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! The index is lost or damaged; the disk is full.
+
+use super::*;
+
+async fn filled() -> (Home, UidValidity, Vec<Row>) {
+    let home = Home::new().await;
+    for number in 0..20 {
+        let flags = Flags { system: SystemFlags::SEEN, keywords: keywords(&["kept"]) };
+        append(&home.account, "INBOX", &format!("message {number}"), flags, None).await.unwrap();
+    }
+    home.account.create(CreateRequest::new(name("other"))).await.unwrap();
+    let opened = home.select("INBOX").await;
+    let all = rows(&opened.mailbox, 100).await;
+    (home, opened.snapshot.uid_validity, all)
+}
+
+async fn check_rebuilt(home: &Home, before: UidValidity, rows_before: &[Row]) {
+    let opened = home.select("INBOX").await;
+    assert!(opened.snapshot.uid_validity > before);
+    let all = rows(&opened.mailbox, 100).await;
+    assert_eq!(all.len(), rows_before.len());
+    for (now, then) in all.iter().zip(rows_before) {
+        assert_eq!(now.unique_id, then.unique_id);
+        assert_eq!(now.content, then.content);
+        assert_eq!(now.flags, then.flags);
+        assert_eq!(now.internal_date.map(DateTime::unix), then.internal_date.map(DateTime::unix));
+    }
+    home.select("other").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_index_is_built_anew() {
+    let (home, validity, all) = filled().await;
+    let Home { dir, stores, store, account } = home;
+    drop((stores, store, account));
+    std::fs::remove_dir_all(dir.path().join("Maildir/pillarbox")).unwrap();
+    let home = Home::at(dir, MaildirOptions::default()).await;
+    check_rebuilt(&home, validity, &all).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_index_is_built_anew() {
+    let (home, validity, all) = filled().await;
+    let Home { dir, stores, store, account } = home;
+    drop((stores, store, account));
+    let index = dir.path().join("Maildir/pillarbox/index.sqlite");
+    std::fs::write(&index, vec![b'?'; 100_000]).unwrap();
+    let home = Home::at(dir, MaildirOptions::default()).await;
+    check_rebuilt(&home, validity, &all).await;
+    assert!(home.path("pillarbox/index.damaged").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_goes_away_under_a_session_ends_it() {
+    let (home, validity, all) = filled().await;
+    let opened = home.select("INBOX").await;
+    std::fs::remove_dir_all(home.path("pillarbox")).unwrap();
+    let request = StoreRequest::new(uids(&[1]), StoreOp::Add, Flags::from(SystemFlags::FLAGGED));
+    assert!(opened.mailbox.store(request).await.is_err());
+    let changes = next_changes(&opened.mailbox, opened.snapshot.modseq).await;
+    assert_eq!(changes.fate, Fate::Recreated);
+    assert!(matches!(opened.mailbox.message(uid(1)).await, Err(Error::MailboxGone)));
+    check_rebuilt(&home, validity, &all).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_uid_validity_never_goes_back() {
+    let (home, ..) = filled().await;
+    // A clock that was ahead once.
+    std::fs::write(home.path("pillarbox-uidvalidity"), "4200000000\n").unwrap();
+    home.account.create(CreateRequest::new(name("later"))).await.unwrap();
+    assert_eq!(home.select("later").await.snapshot.uid_validity.get(), 4_200_000_001);
+    let Home { dir, stores, store, account } = home;
+    drop((stores, store, account));
+    std::fs::remove_dir_all(dir.path().join("Maildir/pillarbox")).unwrap();
+    let home = Home::at(dir, MaildirOptions::default()).await;
+    assert!(home.select("later").await.snapshot.uid_validity.get() > 4_200_000_001);
+}
+
+/// A small file system of its own; none where this test may not mount one.
+struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    fn new() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let mount = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"])
+            .arg(dir.path())
+            .status();
+        mount.is_ok_and(|status| status.success()).then(|| Self(dir))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_and_loses_nothing() {
+    let Some(disk) = SmallDisk::new() else {
+        println!("SKIPPED: no file system can be mounted here");
+        return;
+    };
+    let stores = MaildirStores::new(MaildirOptions::default()).unwrap();
+    let store = stores.open(disk.0.path().join("Maildir")).await.unwrap();
+    let account = store.account();
+    let mut kept = Vec::new();
+    let mut refused = 0;
+    for number in 0..200 {
+        let text = format!("{number:04}").repeat(10_000);
+        match append(&account, "INBOX", &text, Flags::NONE, None).await {
+            Ok(appended) => kept.push((appended.uids[0], text)),
+            Err(Error::OverQuota) => refused += 1,
+            Err(other) => panic!("{other:?}"),
+        }
+        if refused > 5 {
+            break;
+        }
+    }
+    assert!(refused > 0 && !kept.is_empty());
+    // Small ones fill the last block, until the index itself finds no room.
+    for _ in 0..20_000 {
+        match append(&account, "INBOX", "small", Flags::NONE, None).await {
+            Ok(appended) => kept.push((appended.uids[0], "small".to_owned())),
+            Err(Error::OverQuota) => break,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    let opened = account.open(OpenRequest::select(name("INBOX"))).await;
+    if let Ok(opened) = &opened {
+        assert_eq!(opened.snapshot.uids, kept.iter().map(|(uid, _)| *uid).collect());
+    }
+    drop((opened, account, store, stores));
+    // Room again, in whatever way: everything that was acknowledged is there.
+    let reserve = disk.0.path().join("Maildir/cur");
+    assert_eq!(names(&reserve).len(), kept.len());
+    let more = std::process::Command::new("mount")
+        .args(["-o", "remount,size=8m"])
+        .arg(disk.0.path())
+        .status()
+        .unwrap();
+    assert!(more.success());
+    let stores = MaildirStores::new(MaildirOptions::default()).unwrap();
+    let account = stores.open(disk.0.path().join("Maildir")).await.unwrap().account();
+    let opened = account.open(OpenRequest::select(name("INBOX"))).await.unwrap();
+    assert_eq!(opened.snapshot.uids, kept.iter().map(|(uid, _)| *uid).collect());
+    for (uid, text) in kept.iter().take(50) {
+        assert_eq!(read(&opened.mailbox, uid.get()).await, text.as_bytes());
+    }
+    for _ in 0..500 {
+        if names(&disk.0.path().join("Maildir/tmp")).is_empty() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("drafts are left over");
+}
