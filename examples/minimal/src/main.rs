@@ -93,6 +93,7 @@ impl Mailbox for Notes {
 }
 
 #[tokio::main]
+#[expect(clippy::print_stdout, reason = "a program says where it listens")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let folder = arguments.next().ok_or("usage: pillarbox-example-minimal FOLDER [ADDRESS]")?;
