@@ -15,7 +15,7 @@ pub(crate) const WORD: u8 = 32;
 /// The base64 alphabet with its padding.
 pub(crate) const BASE64: u8 = 64;
 
-static CLASS: [u8; 256] = table();
+const CLASS: [u8; 256] = table();
 
 const fn table() -> [u8; 256] {
     let mut table = [0; 256];
@@ -54,7 +54,26 @@ const fn table() -> [u8; 256] {
 /// Whether the byte belongs to one of these classes.
 #[inline]
 pub(crate) fn is(byte: u8, class: u8) -> bool {
-    CLASS[byte as usize] & class != 0
+    static TABLE: [u8; 256] = CLASS;
+    TABLE[byte as usize] & class != 0
+}
+
+static WORD_LETTERS: [u8; 256] = {
+    let mut letters = [0; 256];
+    let mut index = 0;
+    while index < 256 {
+        if CLASS[index] & WORD != 0 {
+            letters[index] = (index as u8).to_ascii_uppercase();
+        }
+        index += 1;
+    }
+    letters
+};
+
+/// A character of class [`WORD`] in upper case, 0 for any other.
+#[inline]
+pub(crate) fn in_word(byte: u8) -> u8 {
+    WORD_LETTERS[byte as usize]
 }
 
 /// A word of at most 16 bytes in upper case as one number, to compare it with all known words at once. 0 for a longer

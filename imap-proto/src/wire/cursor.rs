@@ -3,9 +3,14 @@
 use super::chars;
 use super::error::{ParseError, ParseErrorKind};
 use super::limits::ParseLimits;
-use super::string::{AString, Form};
+use super::string::AString;
 
-pub(crate) type Result<T> = std::result::Result<T, ParseError>;
+/// What parsers return. The error itself is kept by the cursor, so that results are small enough for registers.
+pub(crate) type Result<T> = std::result::Result<T, Failed>;
+
+/// A parser has failed; [`Cursor::into_error`] tells why.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failed;
 
 /// Reads tokens from a finished command. Every method either takes a whole token or fails.
 #[derive(Clone, Copy)]
@@ -13,11 +18,12 @@ pub(crate) struct Cursor<'a> {
     input: &'a [u8],
     at: usize,
     pub(crate) limits: ParseLimits,
+    error: Option<(ParseErrorKind, usize)>,
 }
 
 impl<'a> Cursor<'a> {
     pub(crate) const fn new(input: &'a [u8], limits: ParseLimits) -> Self {
-        Self { input, at: 0, limits }
+        Self { input, at: 0, limits, error: None }
     }
 
     /// For reading again what a parser has checked.
@@ -67,13 +73,23 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
+    /// Fails here.
     #[cold]
-    pub(crate) fn fail<T>(&self, kind: ParseErrorKind) -> Result<T> {
-        Err(self.error_at(self.at, kind))
+    pub(crate) fn fail<T>(&mut self, kind: ParseErrorKind) -> Result<T> {
+        self.fail_at(self.at, kind)
     }
 
+    /// Fails at another place.
     #[cold]
-    pub(crate) fn error_at(&self, offset: usize, kind: ParseErrorKind) -> ParseError {
+    pub(crate) fn fail_at<T>(&mut self, offset: usize, kind: ParseErrorKind) -> Result<T> {
+        self.error = Some((kind, offset));
+        Err(Failed)
+    }
+
+    /// Why a parser has failed.
+    #[cold]
+    pub(crate) fn into_error(self) -> ParseError {
+        let (kind, offset) = self.error.unwrap_or((ParseErrorKind::Expected("something else"), self.at));
         ParseError::new(kind, offset, self.input)
     }
 
@@ -112,13 +128,10 @@ impl<'a> Cursor<'a> {
 
     #[inline(always)]
     pub(crate) fn take_while(&mut self, class: u8) -> &'a [u8] {
-        let start = self.at;
-        while let Some(byte) = self.peek()
-            && chars::is(byte, class)
-        {
-            self.at += 1;
-        }
-        self.since(start)
+        let rest = self.rest();
+        let length = rest.iter().position(|byte| !chars::is(*byte, class)).unwrap_or(rest.len());
+        self.at += length;
+        rest.get(..length).unwrap_or_default()
     }
 
     #[inline(always)]
@@ -130,15 +143,32 @@ impl<'a> Cursor<'a> {
     /// A word of the grammar as its [`chars::key`].
     #[inline]
     pub(crate) fn word(&mut self) -> u128 {
-        let start = self.at;
-        let mut key = 0_u128;
-        while let Some(byte) = self.peek()
-            && chars::is(byte, chars::WORD)
-        {
-            key = key << 8 | u128::from(byte.to_ascii_uppercase());
-            self.at += 1;
+        // This runs for every word of every command: four letters at a time, which do not wait for one another, and two
+        // halves, because shifting 64 bits is one instruction.
+        let (mut first, mut second) = (0_u64, 0_u64);
+        let mut rest = self.rest();
+        let whole = rest.len();
+        while let [a, b, c, d, after @ ..] = rest {
+            let letters = [*a, *b, *c, *d].map(chars::in_word);
+            if letters.contains(&0) {
+                break;
+            }
+            second = second << 32 | first >> 32;
+            first = first << 32 | u64::from(u32::from_be_bytes(letters));
+            rest = after;
         }
-        if self.at - start > 16 { 0 } else { key }
+        while let [byte, after @ ..] = rest {
+            let letter = chars::in_word(*byte);
+            if letter == 0 {
+                break;
+            }
+            second = second << 8 | first >> 56;
+            first = first << 8 | u64::from(letter);
+            rest = after;
+        }
+        let length = whole - rest.len();
+        self.at += length;
+        if length > 16 { 0 } else { u128::from(second) << 64 | u128::from(first) }
     }
 
     /// Takes `word`, in any case, if the whole next word is that.
@@ -163,7 +193,7 @@ impl<'a> Cursor<'a> {
         while let Some(digit @ b'0'..=b'9') = self.peek() {
             number = match number.checked_mul(10).and_then(|tens| tens.checked_add(u64::from(digit - b'0'))) {
                 Some(number) if number <= max => number,
-                _ => return Err(self.error_at(start, ParseErrorKind::Invalid("number too large"))),
+                _ => return self.fail_at(start, ParseErrorKind::Invalid("number too large")),
             };
             self.at += 1;
         }
@@ -205,7 +235,7 @@ impl<'a> Cursor<'a> {
         match self.peek() {
             Some(b'"') => self.quoted(),
             Some(b'{') => self.literal(),
-            _ => Ok(AString::new(self.take_some(class, what)?, Form::Atom)),
+            _ => self.take_some(class, what).map(AString::new),
         }
     }
 
@@ -219,17 +249,13 @@ impl<'a> Cursor<'a> {
     }
 
     fn quoted(&mut self) -> Result<AString<'a>> {
-        self.at += 1;
         let start = self.at;
-        let mut form = Form::Quoted;
+        self.at += 1;
         loop {
             self.take_while(chars::QUOTED);
             match self.peek() {
                 Some(b'"') => break,
-                Some(b'\\') if matches!(self.peek_second(), Some(b'"' | b'\\')) => {
-                    form = Form::Escaped;
-                    self.at += 2;
-                }
+                Some(b'\\') if matches!(self.peek_second(), Some(b'"' | b'\\')) => self.at += 2,
                 Some(b'\\') => {
                     self.at += 1;
                     return self.fail(ParseErrorKind::Expected("a quote or a backslash after a backslash"));
@@ -237,13 +263,13 @@ impl<'a> Cursor<'a> {
                 _ => return self.fail(ParseErrorKind::Expected("a quote that ends the string")),
             }
         }
-        let text = self.since(start);
         self.at += 1;
+        let string = self.since(start);
         // Most strings are ASCII, for which this is one fast pass.
-        if !text.is_ascii() && std::str::from_utf8(text).is_err() {
-            return Err(self.error_at(start, ParseErrorKind::Invalid("quoted string that is not UTF-8")));
+        if !string.is_ascii() && std::str::from_utf8(string).is_err() {
+            return self.fail_at(start, ParseErrorKind::Invalid("quoted string that is not UTF-8"));
         }
-        Ok(AString::new(text, form))
+        Ok(AString::new(string))
     }
 
     /// A literal's announcement up to and with the line's end: the size, whether it is non-synchronizing.
@@ -262,22 +288,22 @@ impl<'a> Cursor<'a> {
         let (size, _) = self.announcement()?;
         let text = usize::try_from(size).ok().and_then(|size| self.rest().get(..size));
         let Some(text) = text else {
-            return Err(self.error_at(announced, ParseErrorKind::Invalid("literal longer than what follows it")));
+            return self.fail_at(announced, ParseErrorKind::Invalid("literal longer than what follows it"));
         };
         if let Some(nul) = memchr::memchr(0, text) {
-            return Err(self.error_at(self.at + nul, ParseErrorKind::Invalid("NUL in a literal")));
+            return self.fail_at(self.at + nul, ParseErrorKind::Invalid("NUL in a literal"));
         }
         self.at += text.len();
-        Ok(AString::new(text, Form::Literal))
+        Ok(AString::new(self.since(announced)))
     }
 
     /// A list in parentheses of one or more members with single spaces between; answers the slice between the
-    /// parentheses and how many members it has.
+    /// parentheses.
     pub(crate) fn list(
         &mut self,
         mut member: impl FnMut(&mut Self) -> Result<()>,
         what: &'static str,
-    ) -> Result<(&'a [u8], u32)> {
+    ) -> Result<&'a [u8]> {
         self.open()?;
         let start = self.at;
         let mut count = 0;
@@ -293,7 +319,7 @@ impl<'a> Cursor<'a> {
         }
         let members = self.since(start);
         self.expect(b')', "a space or \")\"")?;
-        Ok((members, count))
+        Ok(members)
     }
 
     /// Like [`Cursor::list`], but `()` is fine.
@@ -301,11 +327,28 @@ impl<'a> Cursor<'a> {
         &mut self,
         member: impl FnMut(&mut Self) -> Result<()>,
         what: &'static str,
-    ) -> Result<(&'a [u8], u32)> {
+    ) -> Result<&'a [u8]> {
         if self.peek() == Some(b'(') && self.peek_second() == Some(b')') {
             self.at += 2;
-            return Ok((&[], 0));
+            return Ok(&[]);
         }
         self.list(member, what)
     }
+}
+
+/// The members of a list that a parser has checked, with these single bytes between.
+pub(crate) fn members<'a, T>(
+    raw: &'a [u8],
+    separator: u8,
+    member: impl Fn(&mut Cursor<'a>) -> Result<T>,
+) -> impl Iterator<Item = T> {
+    let mut cursor = Cursor::checked(raw);
+    std::iter::from_fn(move || {
+        if cursor.at_end() {
+            return None;
+        }
+        let member = member(&mut cursor).ok();
+        cursor.eat(separator);
+        member
+    })
 }

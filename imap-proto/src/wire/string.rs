@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use memchr::memchr;
 use pillarbox_proto_core::mail::utf7::{self, InvalidUtf7};
 use pillarbox_proto_core::mail::{InvalidMailboxName, MailboxName};
 
@@ -25,63 +26,72 @@ pub enum Form {
 /// hold any other byte.
 #[derive(Clone, Copy)]
 pub struct AString<'a> {
+    /// With its quotes or its announcement, which tell what it is.
     raw: &'a [u8],
-    form: Form,
 }
 
 impl<'a> AString<'a> {
-    pub(crate) const fn new(raw: &'a [u8], form: Form) -> Self {
-        Self { raw, form }
+    #[inline]
+    pub(crate) const fn new(raw: &'a [u8]) -> Self {
+        Self { raw }
     }
 
     /// How it stood on the wire.
     #[must_use]
-    pub const fn form(&self) -> Form {
-        self.form
+    pub fn form(&self) -> Form {
+        match self.raw {
+            [b'"', ..] if memchr(b'\\', self.raw).is_some() => Form::Escaped,
+            [b'"', ..] => Form::Quoted,
+            [b'{', ..] => Form::Literal,
+            _ => Form::Atom,
+        }
+    }
+
+    /// Without quotes or announcement, but with backslashes.
+    fn content(&self) -> &'a [u8] {
+        match self.raw {
+            [b'"', content @ .., b'"'] => content,
+            [b'{', ..] => memchr(b'\n', self.raw).and_then(|end| self.raw.get(end + 1..)).unwrap_or_default(),
+            raw => raw,
+        }
     }
 
     /// The value. Copied only when it stood in quotes and holds a backslash.
     #[must_use]
     pub fn value(&self) -> Cow<'a, [u8]> {
-        match self.form {
+        match self.form() {
             Form::Escaped => Cow::Owned(self.octets().collect()),
-            _ => Cow::Borrowed(self.raw),
+            _ => Cow::Borrowed(self.content()),
         }
     }
 
     /// The value's octets, one by one, without ever copying it.
     pub fn octets(&self) -> impl Iterator<Item = u8> + use<'a> {
-        let escaped = self.form == Form::Escaped;
-        let mut raw = self.raw.iter().copied();
-        std::iter::from_fn(move || match raw.next() {
-            Some(b'\\') if escaped => raw.next(),
+        let escaped = self.form() == Form::Escaped;
+        let mut content = self.content().iter().copied();
+        std::iter::from_fn(move || match content.next() {
+            Some(b'\\') if escaped => content.next(),
             octet => octet,
         })
     }
 
     /// Whether the value has no octet.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.raw.is_empty()
+    pub fn is_empty(&self) -> bool {
+        self.content().is_empty()
     }
 
     /// Whether the value is this ASCII text, in any case.
     #[must_use]
     pub fn eq_ignore_ascii_case(&self, text: &[u8]) -> bool {
-        match self.form {
-            Form::Escaped => self.octets().map(|octet| octet.to_ascii_lowercase()).eq(text.to_ascii_lowercase()),
-            _ => self.raw.eq_ignore_ascii_case(text),
-        }
+        let lower = |octet: u8| octet.to_ascii_lowercase();
+        self.octets().map(lower).eq(text.iter().copied().map(lower))
     }
 }
 
 impl PartialEq for AString<'_> {
     fn eq(&self, other: &Self) -> bool {
-        if self.form == Form::Escaped || other.form == Form::Escaped {
-            self.octets().eq(other.octets())
-        } else {
-            self.raw == other.raw
-        }
+        self.octets().eq(other.octets())
     }
 }
 

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use pillarbox_proto_core::mail::{DateTime, Flags, Keyword, Keywords, ModSeq, SystemFlags, Uid};
 
-use super::number::{Decimal, number};
+use super::number::{decimal32, number};
 use super::string::{astring, date_time};
 use super::system_flags::SYSTEM_FLAGS;
 use crate::wire::command::{HeaderList, Section, SectionPart, SectionText};
@@ -172,51 +172,96 @@ fn header_list(out: &mut BytesMut, start: &[u8], names: HeaderList<'_>, utf8: bo
 /// `"(" [flag *(SP flag)] ")"`, with `\Recent` if `recent`.
 #[inline]
 pub fn flags(out: &mut BytesMut, flags: &Flags, recent: bool) {
+    let system = SYSTEM_FLAGS[system_index(flags.system, recent)];
     out.extend_from_slice(b"(");
-    let system = system_names(flags.system, recent);
     out.extend_from_slice(system.as_bytes());
-    if !flags.keywords.is_empty() {
-        for (index, keyword) in flags.keywords.iter().enumerate() {
-            out.extend_from_slice(if index > 0 || !system.is_empty() { b" " } else { b"" });
-            out.extend_from_slice(keyword.as_str().as_bytes());
-        }
-    }
+    keywords(out, &flags.keywords, system.is_empty());
     out.extend_from_slice(b")");
 }
 
 #[inline]
-fn system_names(system: SystemFlags, recent: bool) -> &'static str {
-    SYSTEM_FLAGS[usize::from(system.bits() & 31 | u8::from(recent) << 5)]
+fn system_index(system: SystemFlags, recent: bool) -> usize {
+    usize::from(system.bits() & 31 | u8::from(recent) << 5)
+}
+
+/// Keywords after system flags; `first` says that there were none of those.
+fn keywords(out: &mut BytesMut, keywords: &Keywords, mut first: bool) {
+    for keyword in keywords {
+        if !std::mem::take(&mut first) {
+            out.extend_from_slice(b" ");
+        }
+        out.extend_from_slice(keyword.as_str().as_bytes());
+    }
 }
 
 /// The whole response of `FETCH ... (UID FLAGS)`, which clients ask of every message of a mailbox: written in one go.
 #[inline]
 pub fn uid_and_flags(out: &mut BytesMut, sequence: u32, uid: Uid, value: &Flags, recent: bool) {
-    // 52 for the fixed parts and the numbers, 49 for all system flags at once.
-    let mut row = [0_u8; 128];
-    let mut length = 0;
-    let mut put = |bytes: &[u8]| {
-        if let Some(place) = row.get_mut(length..length + bytes.len()) {
-            place.copy_from_slice(bytes);
-            length += bytes.len();
-        }
-    };
-    put(b"* ");
-    put(Decimal::new(u64::from(sequence)).as_bytes());
-    put(b" FETCH (UID ");
-    put(Decimal::new(u64::from(uid.get())).as_bytes());
+    let mut row = Row { octets: [0; 128], length: 0 };
+    row.put(b"* ", 2);
+    let (digits, length) = decimal32(sequence);
+    row.put(&digits, length);
+    row.put(b" FETCH (UID ", 12);
+    let (digits, length) = decimal32(uid.get());
+    row.put(&digits, length);
+    row.put(b" FLAGS (", 8);
+    let (names, length) = &ENDS[system_index(value.system, recent)];
     if value.keywords.is_empty() {
-        put(b" FLAGS (");
-        put(system_names(value.system, recent).as_bytes());
-        put(b"))\r\n");
-        out.extend_from_slice(row.get(..length).unwrap_or_default());
+        row.put(names, usize::from(*length));
+        out.extend_from_slice(row.as_bytes());
     } else {
-        put(b" FLAGS ");
-        out.extend_from_slice(row.get(..length).unwrap_or_default());
-        flags(out, value, recent);
-        out.extend_from_slice(b")\r\n");
+        // Without the parentheses and the line's end that are there already.
+        let names = usize::from(*length) - END.len();
+        row.put(&ENDS[system_index(value.system, recent)].0, names);
+        out.extend_from_slice(row.as_bytes());
+        keywords(out, &value.keywords, names == 0);
+        out.extend_from_slice(END);
     }
 }
+
+/// A row in the making. Parts have a fixed size, so that they are moved and not looped over; only the length that
+/// counts differs, and the next part overwrites the rest.
+struct Row {
+    octets: [u8; 128],
+    length: usize,
+}
+
+impl Row {
+    #[inline(always)]
+    fn put<const N: usize>(&mut self, part: &[u8; N], length: usize) {
+        // The longest row has 2 + 10 + 12 + 10 + 8 octets before the last part, which has 64: it always fits.
+        if let Some(place) = self.octets.get_mut(self.length..).and_then(<[u8]>::first_chunk_mut) {
+            *place = *part;
+            self.length += length;
+        }
+    }
+
+    #[inline(always)]
+    fn as_bytes(&self) -> &[u8] {
+        self.octets.get(..self.length).unwrap_or_default()
+    }
+}
+
+/// The end of a row after its flags.
+const END: &[u8] = b"))\r\n";
+
+/// [`SYSTEM_FLAGS`] with the row's end behind them, and the length of both.
+static ENDS: [([u8; 64], u8); 64] = {
+    let mut ends = [([0; 64], 0); 64];
+    let mut index = 0;
+    while index < 64 {
+        let names = SYSTEM_FLAGS[index].as_bytes();
+        let length = names.len() + END.len();
+        let mut at = 0;
+        while at < length {
+            ends[index].0[at] = if at < names.len() { names[at] } else { END[at - names.len()] };
+            at += 1;
+        }
+        ends[index].1 = length as u8;
+        index += 1;
+    }
+    ends
+};
 
 /// The names of system flags and keywords.
 pub(super) fn flag_names(system: SystemFlags, keywords: &Keywords) -> impl Iterator<Item = &str> {

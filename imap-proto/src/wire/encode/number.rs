@@ -16,14 +16,14 @@ static PAIRS: [u8; 200] = {
 };
 
 /// A number in decimal, at the end of a small array.
-pub(super) struct Decimal {
+struct Decimal {
     digits: [u8; 20],
     start: usize,
 }
 
 impl Decimal {
     #[inline]
-    pub(super) fn new(mut number: u64) -> Self {
+    fn new(mut number: u64) -> Self {
         let mut digits = [0; 20];
         let mut start = 20;
         while number >= 100 {
@@ -46,9 +46,36 @@ impl Decimal {
     }
 
     #[inline]
-    pub(super) fn as_bytes(&self) -> &[u8] {
+    fn as_bytes(&self) -> &[u8] {
         &self.digits[self.start..]
     }
+}
+
+/// A number below 10^8 as eight decimal digits, the first in the lowest byte; each 0 to 9.
+#[inline]
+const fn eight_digits(number: u32) -> u64 {
+    // Halves, quarters, single digits: all lanes of a step are divided at once, by multiplying with a rounded-up
+    // inverse that is exact for lanes this small.
+    let halves = (number / 10_000) as u64 | ((number % 10_000) as u64) << 32;
+    let hundreds = (halves * 10_486 >> 20) & 0x7f_0000_007f;
+    let pairs = hundreds | (halves - hundreds * 100) << 16;
+    let tens = (pairs * 103 >> 10) & 0x000f_000f_000f_000f;
+    tens | (pairs - tens * 10) << 8
+}
+
+/// A 32-bit number in decimal, at the start of an array, and its length. What is behind it has no meaning.
+#[inline]
+pub(super) const fn decimal32(number: u32) -> ([u8; 16], usize) {
+    const ZEROS: u64 = 0x3030_3030_3030_3030;
+    let (high, low) = (number / 100_000_000, eight_digits(number % 100_000_000));
+    // Leading zeros are lowest bytes that are 0; the number 0 keeps its last digit.
+    let zeros = (low | 1 << 63).trailing_zeros() / 8;
+    let (digits, length) = match high {
+        0 => (((low | ZEROS) >> (zeros * 8)) as u128, 8 - zeros as usize),
+        1..10 => (((low | ZEROS) as u128) << 8 | (high | 0x30) as u128, 9),
+        _ => (((low | ZEROS) as u128) << 16 | (high / 10 | (high % 10) << 8 | 0x3030) as u128, 10),
+    };
+    (digits.to_le_bytes(), length)
 }
 
 /// A number in decimal.
@@ -103,6 +130,18 @@ mod tests {
             let mut out = BytesMut::new();
             number(&mut out, value);
             assert_eq!(out, value.to_string().as_bytes());
+        }
+    }
+
+    #[test]
+    fn numbers_of_32_bits_are_decimal() {
+        let mut steps: Vec<u32> = (0..32).flat_map(|shift| [1 << shift, (1 << shift) - 1]).collect();
+        steps.extend((0..10).flat_map(|power| [10_u32.pow(power), 10_u32.pow(power) - 1, 10_u32.pow(power) * 4 + 1]));
+        steps.extend((0..100_000).chain((0..43_000).map(|step| step * 99_877)));
+        steps.push(u32::MAX);
+        for value in steps {
+            let (digits, length) = decimal32(value);
+            assert_eq!(&digits[..length], value.to_string().as_bytes());
         }
     }
 

@@ -2,7 +2,7 @@
 
 /// Indexed by the bits of [`SystemFlags`](pillarbox_proto_core::mail::SystemFlags), and 32 for `\Recent`.
 #[rustfmt::skip]
-pub(super) static SYSTEM_FLAGS: [&str; 64] = [
+pub(super) const SYSTEM_FLAGS: [&str; 64] = [
     "",
     "\\Answered",
     "\\Flagged",

@@ -65,8 +65,8 @@ pub(crate) fn parse<'a>(cursor: &mut Cursor<'a>) -> Result<Append<'a>> {
 /// When it is anything else.
 pub fn parse_next(piece: &[u8], limits: ParseLimits) -> std::result::Result<AppendMessage<'_>, ParseError> {
     let mut cursor = Cursor::new(piece, limits);
-    cursor.space()?;
-    message(&mut cursor)
+    let parsed = cursor.space().and_then(|()| message(&mut cursor));
+    parsed.map_err(|_| cursor.into_error())
 }
 
 fn message<'a>(cursor: &mut Cursor<'a>) -> Result<AppendMessage<'a>> {
@@ -106,5 +106,6 @@ pub(crate) fn prefix(so_far: &[u8], limits: ParseLimits) -> Option<std::result::
             return Some(Ok(AppendPrefix::Mailbox));
         }
     }
-    Some(parse(&mut cursor).map(|append| AppendPrefix::Message(append.message.literal)))
+    let parsed = parse(&mut cursor).map(|append| AppendPrefix::Message(append.message.literal));
+    Some(parsed.map_err(|_| cursor.into_error()))
 }

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::wire::chars;
-use crate::wire::cursor::{Cursor, Result};
+use crate::wire::cursor::{Cursor, Result, members};
 use crate::wire::error::ParseErrorKind;
 use crate::wire::string::{AString, SecretString};
 
@@ -109,20 +109,19 @@ impl<'a> SaslLine<'a> {
 #[derive(Clone, Copy)]
 pub struct CapabilityList<'a> {
     raw: &'a [u8],
-    count: u32,
 }
 
 impl<'a> CapabilityList<'a> {
     /// How many there are, at least 1.
     #[must_use]
-    pub const fn len(&self) -> usize {
-        self.count as usize
+    pub fn len(&self) -> usize {
+        self.iter().count()
     }
 
     /// Never true: there is at least one.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.count == 0
+        self.raw.is_empty()
     }
 
     /// The names, in the client's order and case.
@@ -150,36 +149,27 @@ impl fmt::Debug for CapabilityList<'_> {
 #[derive(Clone, Copy)]
 pub struct IdFields<'a> {
     raw: &'a [u8],
-    count: u32,
 }
 
 impl<'a> IdFields<'a> {
     /// `NIL`, or a list with nothing in it.
-    pub const NONE: Self = Self { raw: &[], count: 0 };
+    pub const NONE: Self = Self { raw: &[] };
 
     /// How many fields there are.
     #[must_use]
-    pub const fn len(&self) -> usize {
-        self.count as usize
+    pub fn len(&self) -> usize {
+        self.iter().count()
     }
 
     /// Whether there is none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.count == 0
+        self.raw.is_empty()
     }
 
     /// Names and values; `None` stands for NIL.
     pub fn iter(&self) -> impl Iterator<Item = (AString<'a>, Option<AString<'a>>)> + use<'a> {
-        let mut cursor = Cursor::checked(self.raw);
-        std::iter::from_fn(move || {
-            if cursor.at_end() {
-                return None;
-            }
-            let field = id_field(&mut cursor).ok();
-            cursor.eat(b' ');
-            field
-        })
+        members(self.raw, b' ', id_field)
     }
 }
 
@@ -232,7 +222,7 @@ pub(crate) fn parse_enable<'a>(cursor: &mut Cursor<'a>) -> Result<CapabilityList
         cursor.atom("a capability")?;
         count += 1;
         if !cursor.eat(b' ') {
-            return Ok(CapabilityList { raw: cursor.since(start), count });
+            return Ok(CapabilityList { raw: cursor.since(start) });
         }
     }
 }
@@ -242,6 +232,6 @@ pub(crate) fn parse_id<'a>(cursor: &mut Cursor<'a>) -> Result<IdFields<'a>> {
     if cursor.eat_word(b"NIL") {
         return Ok(IdFields::NONE);
     }
-    let (raw, count) = cursor.list_or_empty(|cursor| id_field(cursor).map(drop), "ID fields")?;
-    Ok(IdFields { raw, count })
+    let raw = cursor.list_or_empty(|cursor| id_field(cursor).map(drop), "ID fields")?;
+    Ok(IdFields { raw })
 }

@@ -28,7 +28,7 @@ impl Date {
         let start = cursor.position();
         let text = cursor.take_some(chars::WORD, WHAT)?;
         let Some(days) = parse_date(text) else {
-            return Err(cursor.error_at(start, ParseErrorKind::Invalid("not a date such as 1-Feb-1994")));
+            return cursor.fail_at(start, ParseErrorKind::Invalid("not a date such as 1-Feb-1994"));
         };
         if quoted {
             cursor.expect(b'"', "a quote that ends the date")?;
@@ -62,9 +62,13 @@ pub(crate) fn date_time(cursor: &mut Cursor<'_>) -> Result<DateTime> {
     let date = DateTime::parse(rest.get(..length).unwrap_or_default());
     cursor.skip(length)?;
     cursor.expect(b'"', "a quote that ends the date-time")?;
-    date.map_err(|_| {
-        cursor.error_at(start, ParseErrorKind::Invalid("not a date-time such as \" 7-Feb-1994 22:43:04 -0800\""))
-    })
+    match date {
+        Ok(date) => Ok(date),
+        Err(_) => {
+            const WHAT: &str = "not a date-time such as \" 7-Feb-1994 22:43:04 -0800\"";
+            cursor.fail_at(start, ParseErrorKind::Invalid(WHAT))
+        }
+    }
 }
 
 #[cfg(test)]

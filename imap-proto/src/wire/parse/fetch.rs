@@ -6,7 +6,7 @@ use super::params::Params;
 use super::section::{Partial, Section, SectionPart};
 use super::sequence::SequenceSet;
 use crate::wire::chars::key;
-use crate::wire::cursor::{Cursor, Result};
+use crate::wire::cursor::{Cursor, Result, members};
 use crate::wire::error::ParseErrorKind;
 
 /// A FETCH or UID FETCH command.
@@ -110,71 +110,53 @@ impl FetchMacro {
 /// The items of a FETCH, checked but still on the wire; a macro reads as the items that it stands for.
 #[derive(Clone, Copy)]
 pub struct FetchItems<'a> {
-    source: Source<'a>,
-}
-
-#[derive(Clone, Copy)]
-enum Source<'a> {
-    Macro(FetchMacro),
-    List { raw: &'a [u8], count: u32 },
+    /// A macro, one item, or a list with its parentheses.
+    raw: &'a [u8],
 }
 
 impl<'a> FetchItems<'a> {
     /// How many items there are, at least 1.
     #[must_use]
-    pub const fn len(&self) -> usize {
-        match self.source {
-            Source::Macro(shorthand) => shorthand.items().len(),
-            Source::List { count, .. } => count as usize,
-        }
+    pub fn len(&self) -> usize {
+        self.iter().count()
     }
 
     /// Never true: a FETCH has at least one item.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.raw.is_empty()
     }
 
     /// The macro, if the client wrote one.
     #[must_use]
-    pub const fn shorthand(&self) -> Option<FetchMacro> {
-        match self.source {
-            Source::Macro(shorthand) => Some(shorthand),
-            Source::List { .. } => None,
-        }
+    pub fn shorthand(&self) -> Option<FetchMacro> {
+        shorthand(key(self.raw))
     }
 
     /// The items, in the client's order, repetitions included.
     pub fn iter(&self) -> impl Iterator<Item = FetchItem<'a>> + use<'a> {
-        let (fixed, raw): (&'static [FetchItem<'static>], &'a [u8]) = match self.source {
-            Source::Macro(shorthand) => (shorthand.items(), &[]),
-            Source::List { raw, .. } => (&[], raw),
+        let (fixed, listed): (&'static [FetchItem<'static>], &'a [u8]) = match (self.shorthand(), self.raw) {
+            (Some(shorthand), _) => (shorthand.items(), &[]),
+            (None, [b'(', list @ .., b')']) => (&[], list),
+            (None, single) => (&[], single),
         };
-        let mut cursor = Cursor::checked(raw);
-        let listed = std::iter::from_fn(move || {
-            if cursor.at_end() {
-                return None;
-            }
-            let item = item(&mut cursor).ok();
-            cursor.eat(b' ');
-            item
-        });
-        fixed.iter().copied().chain(listed)
+        fixed.iter().copied().chain(members(listed, b' ', item))
     }
 
     #[inline(always)]
     fn parse(cursor: &mut Cursor<'a>) -> Result<Self> {
         let start = cursor.position();
-        let source = if cursor.peek() == Some(b'(') {
-            let (raw, count) = cursor.list(|cursor| item(cursor).map(drop), "fetch items")?;
-            Source::List { raw, count }
-        } else if let Some(shorthand) = shorthand(cursor) {
-            Source::Macro(shorthand)
+        if cursor.peek() == Some(b'(') {
+            cursor.list(|cursor| item(cursor).map(drop), "fetch items")?;
         } else {
-            item(cursor)?;
-            Source::List { raw: cursor.since(start), count: 1 }
-        };
-        Ok(Self { source })
+            let mut ahead = *cursor;
+            if shorthand(ahead.word()).is_some() {
+                *cursor = ahead;
+            } else {
+                item(cursor)?;
+            }
+        }
+        Ok(Self { raw: cursor.since(start) })
     }
 }
 
@@ -220,16 +202,13 @@ pub(crate) fn parse<'a>(cursor: &mut Cursor<'a>, uid: bool) -> Result<Fetch<'a>>
     Ok(Fetch { uid, set, items, modifiers })
 }
 
-fn shorthand(cursor: &mut Cursor<'_>) -> Option<FetchMacro> {
-    let mut ahead = *cursor;
-    let shorthand = match ahead.word() {
-        ALL => FetchMacro::All,
-        FAST => FetchMacro::Fast,
-        FULL => FetchMacro::Full,
-        _ => return None,
-    };
-    *cursor = ahead;
-    Some(shorthand)
+fn shorthand(word: u128) -> Option<FetchMacro> {
+    match word {
+        ALL => Some(FetchMacro::All),
+        FAST => Some(FetchMacro::Fast),
+        FULL => Some(FetchMacro::Full),
+        _ => None,
+    }
 }
 
 fn item<'a>(cursor: &mut Cursor<'a>) -> Result<FetchItem<'a>> {
@@ -251,7 +230,7 @@ fn item<'a>(cursor: &mut Cursor<'a>) -> Result<FetchItem<'a>> {
         BINARY_PEEK => binary(cursor, true)?,
         BINARY_SIZE => FetchItem::BinarySize { part: SectionPart::parse_bracketed(cursor)? },
         _ if cursor.position() == start => return cursor.fail(ParseErrorKind::Expected("a fetch item")),
-        _ => return Err(cursor.error_at(start, ParseErrorKind::Unknown("fetch item"))),
+        _ => return cursor.fail_at(start, ParseErrorKind::Unknown("fetch item")),
     })
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use pillarbox_proto_core::mail::{Flags, Keyword, SystemFlags};
 
 use crate::wire::chars;
-use crate::wire::cursor::{Cursor, Result};
+use crate::wire::cursor::{Cursor, Result, members};
 use crate::wire::error::ParseErrorKind;
 
 /// One `flag` (RFC 9051, section 9).
@@ -55,7 +55,7 @@ impl<'a> KeywordArg<'a> {
         let start = cursor.position();
         let text = cursor.take_some(chars::ATOM, "a keyword")?;
         if text.len() > Keyword::MAX_LEN {
-            return Err(cursor.error_at(start, ParseErrorKind::Invalid("keyword of more than 255 octets")));
+            return cursor.fail_at(start, ParseErrorKind::Invalid("keyword of more than 255 octets"));
         }
         Ok(Self(text))
     }
@@ -77,33 +77,24 @@ impl fmt::Debug for KeywordArg<'_> {
 #[derive(Clone, Copy)]
 pub struct FlagList<'a> {
     raw: &'a [u8],
-    count: u32,
 }
 
 impl<'a> FlagList<'a> {
     /// How many flags were listed.
     #[must_use]
-    pub const fn len(&self) -> usize {
-        self.count as usize
+    pub fn len(&self) -> usize {
+        self.iter().count()
     }
 
     /// Whether none was.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.count == 0
+        self.raw.is_empty()
     }
 
     /// The flags, in the client's order.
     pub fn iter(&self) -> impl Iterator<Item = Flag<'a>> + use<'a> {
-        let mut cursor = Cursor::checked(self.raw);
-        std::iter::from_fn(move || {
-            if cursor.at_end() {
-                return None;
-            }
-            let flag = flag(&mut cursor).ok();
-            cursor.eat(b' ');
-            flag
-        })
+        members(self.raw, b' ', flag)
     }
 
     /// The flags that a message can have: `\Recent` and unknown names with a backslash are left out, as a client can
@@ -124,8 +115,8 @@ impl<'a> FlagList<'a> {
 
     /// `flag-list`: in parentheses, maybe empty.
     pub(crate) fn parse(cursor: &mut Cursor<'a>) -> Result<Self> {
-        let (raw, count) = cursor.list_or_empty(|cursor| flag(cursor).map(drop), "flags")?;
-        Ok(Self { raw, count })
+        let raw = cursor.list_or_empty(|cursor| flag(cursor).map(drop), "flags")?;
+        Ok(Self { raw })
     }
 
     /// What STORE takes: `flag-list / (flag *(SP flag))`.
@@ -142,7 +133,7 @@ impl<'a> FlagList<'a> {
             flag(cursor)?;
             count += 1;
             if !cursor.eat(b' ') {
-                return Ok(Self { raw: cursor.since(start), count });
+                return Ok(Self { raw: cursor.since(start) });
             }
         }
     }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::mailbox::StatusItems;
 use crate::wire::chars::{self, key};
-use crate::wire::cursor::{Cursor, Result};
+use crate::wire::cursor::{Cursor, Result, members};
 use crate::wire::error::ParseErrorKind;
 use crate::wire::string::{self, AString, InvalidMailboxArg, MailboxArg};
 
@@ -93,33 +93,24 @@ impl fmt::Debug for ListPattern<'_> {
 #[derive(Clone, Copy)]
 pub struct PatternList<'a> {
     raw: &'a [u8],
-    count: u32,
 }
 
 impl<'a> PatternList<'a> {
     /// How many there are, at least 1.
     #[must_use]
-    pub const fn len(&self) -> usize {
-        self.count as usize
+    pub fn len(&self) -> usize {
+        self.iter().count()
     }
 
     /// Never true: there is at least one pattern.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.count == 0
+        self.raw.is_empty()
     }
 
     /// The patterns, in the client's order.
     pub fn iter(&self) -> impl Iterator<Item = ListPattern<'a>> + use<'a> {
-        let mut cursor = Cursor::checked(self.raw);
-        std::iter::from_fn(move || {
-            if cursor.at_end() {
-                return None;
-            }
-            let pattern = pattern(&mut cursor).ok();
-            cursor.eat(b' ');
-            pattern
-        })
+        members(self.raw, b' ', pattern)
     }
 }
 
@@ -161,12 +152,12 @@ pub(crate) fn parse_list<'a>(cursor: &mut Cursor<'a>) -> Result<List<'a>> {
     cursor.space()?;
     let patterns = if cursor.peek() == Some(b'(') {
         extended = true;
-        let (raw, count) = cursor.list(|cursor| pattern(cursor).map(drop), "patterns")?;
-        PatternList { raw, count }
+        let raw = cursor.list(|cursor| pattern(cursor).map(drop), "patterns")?;
+        PatternList { raw }
     } else {
         let start = cursor.position();
         pattern(cursor)?;
-        PatternList { raw: cursor.since(start), count: 1 }
+        PatternList { raw: cursor.since(start) }
     };
     let mut returns = ListReturn::default();
     if cursor.eat(b' ') {
@@ -198,7 +189,7 @@ fn select_options(cursor: &mut Cursor<'_>) -> Result<ListSelection> {
             RECURSIVEMATCH => selection.recursive_match = true,
             SPECIAL_USE => selection.special_use = true,
             _ if cursor.position() == start => return cursor.fail(ParseErrorKind::Expected("a selection option")),
-            _ => return Err(cursor.error_at(start, ParseErrorKind::Unknown("selection option"))),
+            _ => return cursor.fail_at(start, ParseErrorKind::Unknown("selection option")),
         }
         Ok(())
     };
@@ -206,7 +197,7 @@ fn select_options(cursor: &mut Cursor<'_>) -> Result<ListSelection> {
     // It says how to match what another option selects (RFC 9051, section 6.3.9.1), and SUBSCRIBED is the only one
     // of that kind.
     if selection.recursive_match && !selection.subscribed {
-        return Err(cursor.error_at(start, ParseErrorKind::Invalid("RECURSIVEMATCH without SUBSCRIBED")));
+        return cursor.fail_at(start, ParseErrorKind::Invalid("RECURSIVEMATCH without SUBSCRIBED"));
     }
     Ok(selection)
 }
@@ -222,7 +213,7 @@ fn return_option(cursor: &mut Cursor<'_>, returns: &mut ListReturn) -> Result<()
             returns.status |= StatusItems::parse(cursor)?;
         }
         _ if cursor.position() == start => return cursor.fail(ParseErrorKind::Expected("a return option")),
-        _ => return Err(cursor.error_at(start, ParseErrorKind::Unknown("return option"))),
+        _ => return cursor.fail_at(start, ParseErrorKind::Unknown("return option")),
     }
     Ok(())
 }

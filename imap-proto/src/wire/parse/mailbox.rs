@@ -7,7 +7,7 @@ use pillarbox_proto_core::mail::SpecialUse;
 
 use super::params::Params;
 use crate::wire::chars::key;
-use crate::wire::cursor::{Cursor, Result};
+use crate::wire::cursor::{Cursor, Result, members};
 use crate::wire::error::ParseErrorKind;
 use crate::wire::string::MailboxArg;
 
@@ -53,34 +53,25 @@ pub struct Status<'a> {
 #[derive(Clone, Copy)]
 pub struct UseList<'a> {
     raw: &'a [u8],
-    count: u32,
 }
 
 impl<'a> UseList<'a> {
     /// How many there are.
     #[must_use]
-    pub const fn len(&self) -> usize {
-        self.count as usize
+    pub fn len(&self) -> usize {
+        self.iter().count()
     }
 
     /// Whether there is none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.count == 0
+        self.raw.is_empty()
     }
 
     /// The attributes. `Err` holds one that this server does not know, with its backslash: a reason for NO with
     /// USEATTR (RFC 6154, section 3).
     pub fn iter(&self) -> impl Iterator<Item = std::result::Result<SpecialUse, &'a [u8]>> + use<'a> {
-        let mut cursor = Cursor::checked(self.raw);
-        std::iter::from_fn(move || {
-            if cursor.at_end() {
-                return None;
-            }
-            let attribute = use_attribute(&mut cursor).ok();
-            cursor.eat(b' ');
-            attribute
-        })
+        members(self.raw, b' ', use_attribute)
     }
 }
 
@@ -214,7 +205,7 @@ fn status_item(cursor: &mut Cursor<'_>) -> Result<StatusItems> {
         HIGHESTMODSEQ => StatusItems::HIGHESTMODSEQ,
         APPENDLIMIT => StatusItems::APPENDLIMIT,
         _ if cursor.position() == start => return cursor.fail(ParseErrorKind::Expected("a status item")),
-        _ => return Err(cursor.error_at(start, ParseErrorKind::Unknown("status item"))),
+        _ => return cursor.fail_at(start, ParseErrorKind::Unknown("status item")),
     })
 }
 
@@ -241,12 +232,12 @@ pub(crate) fn parse_create<'a>(cursor: &mut Cursor<'a>) -> Result<Create<'a>> {
         cursor.open()?;
         let start = cursor.position();
         if !cursor.eat_word(b"USE") {
-            return Err(cursor.error_at(start, ParseErrorKind::Unknown("parameter of CREATE")));
+            return cursor.fail_at(start, ParseErrorKind::Unknown("parameter of CREATE"));
         }
         cursor.space()?;
         let attribute = |cursor: &mut Cursor<'a>| use_attribute(cursor).map(drop);
-        let (raw, count) = cursor.list_or_empty(attribute, "attributes")?;
-        uses = Some(UseList { raw, count });
+        let raw = cursor.list_or_empty(attribute, "attributes")?;
+        uses = Some(UseList { raw });
         cursor.close()?;
     }
     Ok(Create { mailbox, uses })

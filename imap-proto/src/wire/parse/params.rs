@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::wire::chars;
-use crate::wire::cursor::{Cursor, Result};
+use crate::wire::cursor::{Cursor, Result, members};
 use crate::wire::error::ParseErrorKind;
 
 /// The deepest nesting of parentheses in a parameter's value. No extension has more than two.
@@ -17,7 +17,6 @@ const DEPTH: u32 = 4;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Params<'a> {
     raw: &'a [u8],
-    count: u32,
 }
 
 /// One parameter.
@@ -79,37 +78,29 @@ impl fmt::Debug for ParamValue<'_> {
 
 impl<'a> Params<'a> {
     /// None.
-    pub const NONE: Self = Self { raw: &[], count: 0 };
+    pub const NONE: Self = Self { raw: &[] };
 
     /// How many there are.
     #[must_use]
-    pub const fn len(&self) -> usize {
-        self.count as usize
+    pub fn len(&self) -> usize {
+        self.iter().count()
     }
 
     /// Whether there is none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.count == 0
+        self.raw.is_empty()
     }
 
     /// The parameters, in the client's order.
     pub fn iter(&self) -> impl Iterator<Item = Param<'a>> + use<'a> {
-        let mut cursor = Cursor::checked(self.raw);
-        std::iter::from_fn(move || {
-            if cursor.at_end() {
-                return None;
-            }
-            let param = param(&mut cursor).ok();
-            cursor.eat(b' ');
-            param
-        })
+        members(self.raw, b' ', param)
     }
 
     /// `"(" param *(SP param) ")"`
     pub(crate) fn parse(cursor: &mut Cursor<'a>) -> Result<Self> {
-        let (raw, count) = cursor.list(|cursor| param(cursor).map(drop), "parameters")?;
-        Ok(Self { raw, count })
+        let raw = cursor.list(|cursor| param(cursor).map(drop), "parameters")?;
+        Ok(Self { raw })
     }
 }
 

@@ -73,7 +73,7 @@ impl SearchReturn {
                 COUNT => Self::COUNT,
                 SAVE => Self::SAVE,
                 _ if cursor.position() == start => return cursor.fail(ParseErrorKind::Expected("a result option")),
-                _ => return Err(cursor.error_at(start, ParseErrorKind::Unknown("result option"))),
+                _ => return cursor.fail_at(start, ParseErrorKind::Unknown("result option")),
             };
             Ok(())
         };
@@ -356,7 +356,7 @@ fn search_key<'a>(cursor: &mut Cursor<'a>, nodes: &mut Vec<Node<'a>>, depth: u32
     nodes.push(Node { key, nested: 0 });
     let inner = match key {
         SearchKey::And | SearchKey::Not | SearchKey::Or if depth == cursor.limits.search_depth => {
-            return Err(cursor.error_at(start, ParseErrorKind::Limit("levels of search keys")));
+            return cursor.fail_at(start, ParseErrorKind::Limit("levels of search keys"));
         }
         SearchKey::And => {
             cursor.open()?;
@@ -434,7 +434,7 @@ fn simple_key<'a>(cursor: &mut Cursor<'a>, word: u128, start: usize) -> Result<S
         UNSEEN => SearchKey::Unseen,
         YOUNGER => SearchKey::Younger(seconds(cursor)?),
         _ if cursor.position() == start => return cursor.fail(ParseErrorKind::Expected("a search key")),
-        _ => return Err(cursor.error_at(start, ParseErrorKind::Unknown("search key"))),
+        _ => return cursor.fail_at(start, ParseErrorKind::Unknown("search key")),
     })
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::wire::chars::key;
-use crate::wire::cursor::{Cursor, Result};
+use crate::wire::cursor::{Cursor, Result, members};
 use crate::wire::error::ParseErrorKind;
 use crate::wire::string::AString;
 
@@ -48,12 +48,7 @@ impl<'a> SectionPart<'a> {
 
     /// The numbers, each at least 1, from the outside in.
     pub fn numbers(&self) -> impl Iterator<Item = u32> + use<'a> {
-        let mut cursor = Cursor::checked(self.raw);
-        std::iter::from_fn(move || {
-            let number = cursor.nz_number("").ok();
-            cursor.eat(b'.');
-            number
-        })
+        members(self.raw, b'.', |cursor| cursor.nz_number(""))
     }
 
     /// The part as it stood on the wire, such as `4.2.1`.
@@ -91,40 +86,31 @@ impl fmt::Debug for SectionPart<'_> {
 #[derive(Clone, Copy)]
 pub struct HeaderList<'a> {
     raw: &'a [u8],
-    count: u32,
 }
 
 impl<'a> HeaderList<'a> {
     /// How many names there are, at least 1.
     #[must_use]
-    pub const fn len(&self) -> usize {
-        self.count as usize
+    pub fn len(&self) -> usize {
+        self.iter().count()
     }
 
     /// Never true: there is at least one name.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.count == 0
+        self.raw.is_empty()
     }
 
     /// The field names, in the client's order.
     pub fn iter(&self) -> impl Iterator<Item = AString<'a>> + use<'a> {
-        let mut cursor = Cursor::checked(self.raw);
-        std::iter::from_fn(move || {
-            if cursor.at_end() {
-                return None;
-            }
-            let name = cursor.astring("").ok();
-            cursor.eat(b' ');
-            name
-        })
+        members(self.raw, b' ', |cursor| cursor.astring(""))
     }
 
     fn parse(cursor: &mut Cursor<'a>) -> Result<Self> {
         cursor.space()?;
         let name = |cursor: &mut Cursor<'a>| cursor.astring("a header field's name").map(drop);
-        let (raw, count) = cursor.list(name, "header fields")?;
-        Ok(Self { raw, count })
+        let raw = cursor.list(name, "header fields")?;
+        Ok(Self { raw })
     }
 }
 
@@ -199,11 +185,11 @@ fn section_text<'a>(cursor: &mut Cursor<'a>, in_part: bool) -> Result<SectionTex
         HEADER_FIELDS => SectionText::HeaderFields(HeaderList::parse(cursor)?),
         TEXT => SectionText::Text,
         MIME if in_part => SectionText::Mime,
-        MIME => return Err(cursor.error_at(start, ParseErrorKind::Expected("a part number before MIME"))),
+        MIME => return cursor.fail_at(start, ParseErrorKind::Expected("a part number before MIME")),
         _ if word.eq_ignore_ascii_case(b"HEADER.FIELDS.NOT") => {
             SectionText::HeaderFieldsNot(HeaderList::parse(cursor)?)
         }
         _ if word.is_empty() => return cursor.fail(ParseErrorKind::Expected("a section")),
-        _ => return Err(cursor.error_at(start, ParseErrorKind::Unknown("section"))),
+        _ => return cursor.fail_at(start, ParseErrorKind::Unknown("section")),
     })
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::wire::cursor::{Cursor, Result};
+use crate::wire::cursor::{Cursor, Result, members};
 use crate::wire::error::ParseErrorKind;
 
 /// A `sequence-set` (RFC 9051, section 9), checked but still on the wire: ranges are read when they are asked for, in
@@ -10,7 +10,6 @@ use crate::wire::error::ParseErrorKind;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SequenceSet<'a> {
     raw: &'a [u8],
-    ranges: u32,
 }
 
 /// A number of a sequence set.
@@ -60,27 +59,19 @@ impl<'a> SequenceSet<'a> {
 
     /// How many ranges it has; 0 for `$`.
     #[must_use]
-    pub const fn len(&self) -> usize {
-        self.ranges as usize
+    pub fn len(&self) -> usize {
+        if self.is_saved_result() { 0 } else { memchr::memchr_iter(b',', self.raw).count() + 1 }
     }
 
     /// Whether it has no range, which is so for `$` alone.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.ranges == 0
+        self.is_saved_result()
     }
 
     /// The ranges, in the client's order.
     pub fn ranges(&self) -> impl Iterator<Item = SeqRange> + use<'a> {
-        let mut cursor = Cursor::checked(if self.is_saved_result() { &[] } else { self.raw });
-        std::iter::from_fn(move || {
-            if cursor.at_end() {
-                return None;
-            }
-            let range = range(&mut cursor).ok();
-            cursor.eat(b',');
-            range
-        })
+        members(if self.is_saved_result() { &[] } else { self.raw }, b',', range)
     }
 
     /// The set as it stood on the wire.
@@ -99,7 +90,7 @@ impl<'a> SequenceSet<'a> {
     pub(crate) fn parse(cursor: &mut Cursor<'a>) -> Result<Self> {
         let start = cursor.position();
         if cursor.eat(b'$') {
-            return Ok(Self { raw: cursor.since(start), ranges: 0 });
+            return Ok(Self { raw: cursor.since(start) });
         }
         let mut ranges = 0;
         loop {
@@ -109,7 +100,7 @@ impl<'a> SequenceSet<'a> {
             range(cursor)?;
             ranges += 1;
             if !cursor.eat(b',') {
-                return Ok(Self { raw: cursor.since(start), ranges });
+                return Ok(Self { raw: cursor.since(start) });
             }
         }
     }

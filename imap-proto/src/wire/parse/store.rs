@@ -70,7 +70,7 @@ pub(crate) fn parse_store<'a>(cursor: &mut Cursor<'a>, uid: bool) -> Result<Stor
     let silent = match cursor.word() {
         FLAGS => false,
         FLAGS_SILENT => true,
-        _ => return Err(cursor.error_at(start, ParseErrorKind::Expected("FLAGS or FLAGS.SILENT"))),
+        _ => return cursor.fail_at(start, ParseErrorKind::Expected("FLAGS or FLAGS.SILENT")),
     };
     cursor.space()?;
     let flags = FlagList::parse_bare(cursor)?;

@@ -105,7 +105,7 @@ fn strings_and_mailbox_names() {
     refuses("SELECT {99999999999999999999}\r\n", "number too large at octet 12");
     refuses("SELECT ~{3}\r\nabc", "expected the end of the line at octet 12, found '{'");
     let error = canonical(b"a1 SELECT \"\xff\"\r\n").expect_err("not UTF-8");
-    assert_eq!(error.to_string(), "quoted string that is not UTF-8 at octet 12");
+    assert_eq!(error.to_string(), "quoted string that is not UTF-8 at octet 11");
 }
 
 #[test]
