@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use pillarbox_imap_proto::{Config, ImapConversation};
 use pillarbox_proto_core::backend::Backend;
-use pillarbox_proto_core::connection::{Connection, SessionId};
-use pillarbox_proto_core::conversation::{Conversation, Next};
+use pillarbox_proto_core::connection::{Connection, SessionId, TlsInfo};
+use pillarbox_proto_core::conversation::{Conversation, Next, Upgraded};
 use pillarbox_proto_core::env::FixedEnv;
 
 /// The time of day in tests: 2026-01-02 03:04:05 UTC.
@@ -64,6 +64,13 @@ impl Client {
             out.extend(self.drive());
         }
         out
+    }
+
+    /// The TLS that was asked for stands.
+    pub fn upgrade(&mut self, tls: TlsInfo) -> Vec<u8> {
+        self.next = None;
+        self.conversation.upgraded(Upgraded::Tls(Arc::new(tls)), self.now);
+        self.drive()
     }
 
     /// Ends the client's side.

@@ -2,42 +2,52 @@
 //!
 //! ```text
 //! # A comment. Blank lines are passed over.
-//! @user alice secret
+//! @user alice secret                    @token alice abc   @act-as alice bob   @quota 100   @shared Shared
 //! @mailbox alice Work
 //! @subscribe alice Work
 //! @special alice Sent \Sent
+//! @readonly alice Work
 //! @message alice INBOX \Seen $Label "17-Jul-1996 02:44:25 -0700"
 //! |Subject: hello
 //! |
 //! |Hi!
 //! @plaintext               the connection is not protected
+//! @preauth alice           the client is known from elsewhere
 //! @set literal-minus       other settings: see `setting`
 //! C: a LOGIN alice secret
 //! S: a OK [CAPABILITY ...] LOGIN completed
 //! C2: a NOOP               a second session over the same backend
 //! S2: a OK NOOP completed
 //! C~ half a line           sent without CRLF
+//! C* 5000 x                sent so many times, without CRLF
 //! ! deliver alice INBOX Subject: x\r\n\r\nbody      something happens elsewhere
 //! ! expunge alice INBOX 1:2
 //! ! flags alice INBOX 1 \Seen
-//! ! delete alice Work  ! rename alice Work Play  ! recreate alice Work ! readonly alice Work
+//! ! delete alice Work  ! rename alice Work Play  ! recreate alice Work  ! create alice Work
+//! ! readonly alice Work  ! readwrite alice Work  ! forget alice INBOX
+//! ! fail Commit OverQuota  the store fails this call from now on; `! heal` ends it
+//! ! shutdown text  ! kick text  ! alert text            the server has something to say to all sessions
 //! T 30m                    time passes
-//! close                    the server has closed session 1 (close2: session 2)
+//! TLS                      session 1 has asked for TLS, and now it stands (TLS2: session 2)
+//! eof                      session 1 will send no more (eof2: session 2)
+//! close                    the server has closed session 1 (close2: session 2); closes after it are not repeated
 //! ```
 //!
 //! In an `S:` line `...` stands for any text. Everything that a session says after a client's line must be named.
 //! The first lines of a session are its greeting; a transcript that does not name it has it skipped.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use pillarbox_imap_proto::{Config, LiteralMode};
-use pillarbox_proto_core::backend::{Access, StoreOp};
-use pillarbox_proto_core::connection::{Connection, SessionId, TlsMode};
+use pillarbox_imap_proto::{Config, ImapService, LiteralMode};
+use pillarbox_proto_core::auth::Identity;
+use pillarbox_proto_core::backend::{Access, Backend, Error, StoreOp};
+use pillarbox_proto_core::connection::{Connection, SessionId, TlsInfo, TlsMode};
+use pillarbox_proto_core::conversation::{Control, Conversation, Layer, Next};
 use pillarbox_proto_core::mail::{DateTime, Flags, Keyword, SpecialUse, SystemFlags, Uid, UidSet};
-use pillarbox_proto_core::memory::{MemoryBackend, NewMessage};
+use pillarbox_proto_core::memory::{MemoryBackend, NewMessage, Outcome};
 
 use super::client::{Client, env, secure_connection};
 
@@ -46,7 +56,11 @@ pub struct Transcript {
     setup: Vec<Vec<String>>,
     steps: Vec<(usize, Step)>,
     protected: bool,
+    preauth: Option<String>,
     settings: Vec<String>,
+    /// The file, for [`record`](Self::record).
+    path: PathBuf,
+    lines: Vec<String>,
 }
 
 enum Step {
@@ -55,6 +69,8 @@ enum Step {
     Elsewhere(Vec<String>),
     Wait(Duration),
     Closed { session: usize },
+    Secured { session: usize },
+    Ended { session: usize },
 }
 
 /// How input is cut into reads.
@@ -69,8 +85,16 @@ impl Transcript {
     pub fn read(path: &Path) -> Self {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
         let text = std::fs::read_to_string(path).unwrap();
-        let mut this =
-            Self { name, setup: Vec::new(), steps: Vec::new(), protected: true, settings: Vec::new() };
+        let mut this = Self {
+            name,
+            setup: Vec::new(),
+            steps: Vec::new(),
+            protected: true,
+            preauth: None,
+            settings: Vec::new(),
+            path: path.to_owned(),
+            lines: text.lines().map(String::from).collect(),
+        };
         for (number, line) in text.lines().enumerate() {
             this.line(number + 1, line);
         }
@@ -118,6 +142,7 @@ impl Transcript {
             let words: Vec<_> = directive.split(' ').filter(|word| !word.is_empty()).map(String::from).collect();
             match words[0].as_str() {
                 "plaintext" => self.protected = false,
+                "preauth" => self.preauth = Some(words[1].clone()),
                 "set" => self.settings.push(words[1].clone()),
                 _ => self.setup.push(vec![directive.to_owned()]),
             }
@@ -131,6 +156,13 @@ impl Transcript {
             Step::Wait(Duration::from_secs(if unit == "m" { seconds * 60 } else { seconds }))
         } else if let Some(session) = line.strip_prefix("close") {
             Step::Closed { session: session.parse().unwrap_or(1) }
+        } else if let Some(session) = line.strip_prefix("TLS") {
+            Step::Secured { session: session.parse().unwrap_or(1) }
+        } else if let Some(session) = line.strip_prefix("eof") {
+            Step::Ended { session: session.parse().unwrap_or(1) }
+        } else if let Some(rest) = line.strip_prefix("C* ") {
+            let (times, text) = rest.split_once(' ').unwrap_or_else(|| panic!("{place}: how many of what?"));
+            Step::Send { session: 1, octets: unescape(text).repeat(times.parse().unwrap()) }
         } else {
             let (who, rest) = line.split_once([':', '~']).unwrap_or_else(|| panic!("{place}: what is this?"));
             let session = who[1..].parse().unwrap_or(1);
@@ -161,7 +193,11 @@ impl Transcript {
                 "allow-plaintext" => config.allow_plaintext = true,
                 "no-tls" => config.tls_mode = TlsMode::No,
                 "tls-required" => config.tls_mode = TlsMode::Required,
+                "tls-connection" => config.tls_mode = TlsMode::Connection,
                 "append-limit-100" => config.append_limit = Some(100),
+                "append-limit-none" => config.append_limit = None,
+                "no-id" => config.id_fields.clear(),
+                "discard-1000" => config.limits.frame_after_login.discard = 1000,
                 other => panic!("{}: unknown setting {other}", self.name),
             }
         }
@@ -180,6 +216,13 @@ impl Transcript {
                     builder.special_use(*user, *mailbox, SpecialUse::parse(usage.as_bytes()).unwrap())
                 }
                 ["readonly", user, mailbox] => builder.read_only(*user, *mailbox),
+                ["token", user, token] => builder.token(*user, *token),
+                ["certificate", user, certificate] => builder.certificate(*user, *certificate),
+                ["act-as", user, other] => builder.may_act_as(*user, *other),
+                ["quota", octets] => builder.quota(octets.parse().unwrap()),
+                ["append-limit", octets] => builder.append_limit(octets.parse().unwrap()),
+                ["keywords", count] => builder.max_keywords(count.parse().unwrap()),
+                ["shared", name] => builder.shared(*name),
                 ["message", user, mailbox, ..] => {
                     let about = lines[0].splitn(4, ' ').nth(3).unwrap_or("");
                     let content = rest.iter().flat_map(|line| [unescape(line), b"\r\n".to_vec()]).flatten();
@@ -194,46 +237,63 @@ impl Transcript {
 
     /// Plays the dialogue, and panics with the place of the first difference. Returns all that the sessions said.
     pub fn play(&self, cut: &Cut) -> BTreeMap<usize, Vec<u8>> {
+        self.run(cut, None)
+    }
+
+    /// Writes the file again with what the sessions say in place of lines that do not fit. What it writes is to be read
+    /// against the standard.
+    pub fn record(&self) {
+        let mut record = Vec::new();
+        self.run(&Cut::Whole, Some(&mut record));
+        std::fs::write(&self.path, record.join("\n") + "\n").unwrap();
+    }
+
+    fn run(&self, cut: &Cut, mut record: Option<&mut Vec<String>>) -> BTreeMap<usize, Vec<u8>> {
         let backend = self.backend();
-        let mut sessions: BTreeMap<usize, (Client, Vec<u8>)> = BTreeMap::new();
-        let mut said: BTreeMap<usize, Vec<u8>> = BTreeMap::new();
+        let mut sessions: BTreeMap<usize, Player> = BTreeMap::new();
         let mut random = match cut {
             Cut::Seed(seed) => *seed,
             _ => 1,
         };
-        for (number, step) in &self.steps {
+        let mut copied = 0;
+        for (index, (number, step)) in self.steps.iter().enumerate() {
             let place = format!("{}.txt:{number}", self.name);
+            if let Some(record) = &mut record {
+                for line in &self.lines[copied..*number - 1] {
+                    record.push(line.clone());
+                }
+                copied = *number;
+                if !matches!(step, Step::Expect { .. }) {
+                    record.push(self.lines[*number - 1].clone());
+                }
+            }
             let session = match step {
-                Step::Send { session, .. } | Step::Expect { session, .. } | Step::Closed { session } => *session,
-                Step::Elsewhere(words) => {
-                    elsewhere(&backend, words, &place);
-                    for (session, (client, waiting)) in &mut sessions {
-                        let more = client.drive();
-                        said.entry(*session).or_default().extend_from_slice(&more);
-                        waiting.extend(more);
-                    }
-                    continue;
-                }
-                Step::Wait(time) => {
-                    for (session, (client, waiting)) in &mut sessions {
-                        let more = client.wait(*time);
-                        said.entry(*session).or_default().extend_from_slice(&more);
-                        waiting.extend(more);
-                    }
-                    continue;
-                }
+                Step::Send { session, .. }
+                | Step::Expect { session, .. }
+                | Step::Closed { session }
+                | Step::Secured { session }
+                | Step::Ended { session } => Some(*session),
+                Step::Elsewhere(_) | Step::Wait(_) => None,
             };
-            let greets = matches!(step, Step::Expect { line, .. } if line.starts_with("* OK [CAPABILITY") || line.starts_with("* PREAUTH"));
-            let (client, waiting) = sessions.entry(session).or_insert_with(|| {
-                let connection =
-                    if self.protected { secure_connection() } else { Connection::new(SessionId::new(1)) };
-                let mut client = Client::over(Arc::new(backend.clone()), self.config(), connection);
-                let greeting = client.drive();
-                (client, if greets { greeting } else { Vec::new() })
-            });
+            if let Some(session) = session {
+                let greets = matches!(step, Step::Expect { .. });
+                sessions.entry(session).or_insert_with(|| {
+                    let mut player = self.player(&backend);
+                    let greeting = player.client.drive();
+                    if greets {
+                        player.hears(greeting);
+                    }
+                    player
+                });
+            }
+            let named = |session: Option<usize>| session.and_then(|session| sessions.get(&session));
+            if let (Step::Send { .. } | Step::Closed { .. } | Step::Secured { .. }, Some(player)) = (step, named(session)) {
+                let waiting = player.waiting.escape_ascii().to_string();
+                assert!(waiting.is_empty(), "{place}: the server has said {waiting:?}");
+            }
             match step {
                 Step::Send { octets, .. } => {
-                    assert!(waiting.is_empty(), "{place}: the server has said {:?}", waiting.escape_ascii().to_string());
+                    let player = sessions.get_mut(&session.unwrap()).unwrap();
                     let mut rest = octets.as_slice();
                     while !rest.is_empty() {
                         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -244,43 +304,142 @@ impl Transcript {
                         };
                         let (piece, later) = rest.split_at(length);
                         rest = later;
-                        let more = client.send(piece);
-                        said.entry(session).or_default().extend_from_slice(&more);
-                        waiting.extend(more);
-                    }
-                    // What happened is seen by the others, too.
-                    for (other, (client, waiting)) in &mut sessions {
-                        let more = client.drive();
-                        said.entry(*other).or_default().extend_from_slice(&more);
-                        waiting.extend(more);
+                        let said = player.client.send(piece);
+                        player.hears(said);
                     }
                 }
-                Step::Expect { line, .. } => {
-                    let end = waiting.windows(2).position(|pair| pair == b"\r\n").map(|at| at + 2);
-                    let Some(end) = end else {
-                        panic!("{place}: expected {line:?}, and there is {:?}", waiting.escape_ascii().to_string())
+                Step::Elsewhere(words) => elsewhere(&backend, &mut sessions, words, &place),
+                Step::Wait(time) => {
+                    for player in sessions.values_mut() {
+                        let said = player.client.wait(*time);
+                        player.hears(said);
+                    }
+                }
+                Step::Secured { .. } => {
+                    let player = sessions.get_mut(&session.unwrap()).unwrap();
+                    assert_eq!(player.client.next, Some(Next::Upgrade(Layer::Tls)), "{place}: TLS was not asked for");
+                    assert!(player.client.conversation.read_buf().is_none(), "{place}: input is taken before TLS");
+                    let said = player.client.upgrade(tls());
+                    player.hears(said);
+                }
+                Step::Ended { .. } => {
+                    let player = sessions.get_mut(&session.unwrap()).unwrap();
+                    let said = player.client.finish();
+                    player.hears(said);
+                }
+                Step::Expect { line, .. } if record.is_none() => {
+                    let player = sessions.get_mut(&session.unwrap()).unwrap();
+                    let Some(found) = player.line() else {
+                        let waiting = player.waiting.escape_ascii().to_string();
+                        panic!("{place}: expected {line:?}, and there is {waiting:?}")
                     };
-                    let found: Vec<u8> = waiting.drain(..end).collect();
-                    let found = &found[..end - 2];
+                    let then = player.waiting.escape_ascii();
                     assert!(
-                        fits(line, found),
-                        "{place}:\n expected {line}\n but got  {}\n and then {}",
+                        fits(line, &found),
+                        "{place}:\n expected {line}\n but got  {}\n and then {then}",
                         found.escape_ascii(),
-                        waiting.escape_ascii()
                     );
                 }
                 Step::Closed { .. } => {
-                    assert!(waiting.is_empty(), "{place}: not closed, but {:?}", waiting.escape_ascii().to_string());
-                    assert!(client.closed(), "{place}: not closed");
+                    let player = &sessions[&session.unwrap()];
+                    assert!(player.client.closed(), "{place}: not closed");
                 }
-                Step::Elsewhere(_) | Step::Wait(_) => {}
+                Step::Expect { .. } => {}
+            }
+            // What happened is seen by the others, too.
+            for player in sessions.values_mut() {
+                let said = player.client.drive();
+                player.hears(said);
+            }
+            if let Some(record) = &mut record {
+                let mut expected: Vec<(usize, &str)> = Vec::new();
+                for (_, step) in &self.steps[index + 1..] {
+                    let Step::Expect { session, line } = step else { break };
+                    expected.push((*session, line));
+                }
+                for (session, player) in &mut sessions {
+                    while let Some(line) = player.line() {
+                        let known = expected.iter().position(|(whose, expected)| whose == session && fits(expected, &line));
+                        let text = match known {
+                            Some(known) => expected.remove(known).1.to_owned(),
+                            None => escape(&line),
+                        };
+                        let who = if *session == 1 { String::new() } else { session.to_string() };
+                        record.push(format!("S{who}: {text}"));
+                    }
+                }
             }
         }
-        for (session, (_, waiting)) in &sessions {
-            let waiting = waiting.escape_ascii().to_string();
+        if let Some(record) = &mut record {
+            record.extend(self.lines[copied..].iter().cloned());
+        }
+        for (session, player) in &sessions {
+            let waiting = player.waiting.escape_ascii().to_string();
             assert!(waiting.is_empty(), "{}: session {session} has more: {waiting}", self.name);
         }
-        said
+        sessions.into_iter().map(|(session, player)| (session, player.said)).collect()
+    }
+
+    fn player(&self, backend: &MemoryBackend) -> Player {
+        let connection = if self.protected { secure_connection() } else { Connection::new(SessionId::new(1)) };
+        let backend: Arc<dyn Backend> = Arc::new(backend.clone());
+        let client = match &self.preauth {
+            None => Client::over(backend, self.config(), connection),
+            Some(user) => {
+                let now = Instant::now();
+                let service = ImapService::new(backend, self.config(), env());
+                Client::of(service.connect_as(Identity::new(user.clone()), connection, now), now)
+            }
+        };
+        Player { client, waiting: Vec::new(), said: Vec::new() }
+    }
+}
+
+/// One client of a dialogue.
+struct Player {
+    client: Client,
+    /// What the server has said and no line has named.
+    waiting: Vec<u8>,
+    /// All that the server has said, without a greeting that was skipped.
+    said: Vec<u8>,
+}
+
+impl Player {
+    fn hears(&mut self, said: Vec<u8>) {
+        self.waiting.extend_from_slice(&said);
+        self.said.extend(said);
+    }
+
+    /// The next line, without its end.
+    fn line(&mut self) -> Option<Vec<u8>> {
+        let end = self.waiting.windows(2).position(|pair| pair == b"\r\n")?;
+        let mut line: Vec<u8> = self.waiting.drain(..end + 2).collect();
+        line.truncate(end);
+        Some(line)
+    }
+}
+
+/// What a handshake tells: a client that knows how to bind to its channel.
+fn tls() -> TlsInfo {
+    let mut tls = TlsInfo::default();
+    tls.version = "TLSv1.3".into();
+    tls
+}
+
+/// The reverse of [`unescape`].
+fn escape(line: &[u8]) -> String {
+    match std::str::from_utf8(line) {
+        Ok(text) if !text.contains(|octet: char| octet.is_control()) => text.to_owned(),
+        _ => line
+            .iter()
+            .map(|octet| match octet {
+                b' '..=b'~' => char::from(*octet).to_string(),
+                b'\r' => "\\\\r".to_owned(),
+                b'\n' => "\\\\n".to_owned(),
+                b'\0' => "\\\\0".to_owned(),
+                octet => format!("\\\\x{octet:02x}"),
+            })
+            .collect(),
     }
 }
 
@@ -338,8 +497,9 @@ fn uids(text: &str) -> UidSet {
     set
 }
 
-fn elsewhere(backend: &MemoryBackend, words: &[String], place: &str) {
+fn elsewhere(backend: &MemoryBackend, sessions: &mut BTreeMap<usize, Player>, words: &[String], place: &str) {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let control = |text: &[&str]| -> Arc<str> { text.join(" ").into() };
     match words.as_slice() {
         ["deliver", user, mailbox, content] => {
             let content = content.replace("\\r", "\r").replace("\\n", "\n");
@@ -356,8 +516,60 @@ fn elsewhere(backend: &MemoryBackend, words: &[String], place: &str) {
         ["rename", user, from, to] => backend.rename(user, from, to).unwrap(),
         ["readonly", user, mailbox] => backend.set_access(user, mailbox, Access::ReadOnly).unwrap(),
         ["forget", user, mailbox] => backend.forget_removals(user, mailbox).unwrap(),
+        ["readwrite", user, mailbox] => backend.set_access(user, mailbox, Access::ReadWrite).unwrap(),
+        ["heal"] => backend.unhook(),
+        ["fail", call, error] => {
+            let (call, error) = ((*call).to_owned(), (*error).to_owned());
+            failure(&error).unwrap_or_else(|| panic!("{place}: unknown error"));
+            backend.hook(move |made| {
+                if format!("{made:?}") == call { Outcome::fail(failure(&error).unwrap()) } else { Outcome::proceed() }
+            });
+        }
+        ["shutdown", text @ ..] => {
+            let text = control(text);
+            for player in sessions.values_mut() {
+                let now = player.client.now;
+                player.client.conversation.handle_control(Control::Shutdown { text: Arc::clone(&text) }, now);
+            }
+        }
+        ["kick", text @ ..] => {
+            let text = control(text);
+            for player in sessions.values_mut() {
+                let now = player.client.now;
+                player.client.conversation.handle_control(Control::Kick { text: Arc::clone(&text) }, now);
+            }
+        }
+        ["alert", text @ ..] => {
+            let text = control(text);
+            for player in sessions.values_mut() {
+                let now = player.client.now;
+                player.client.conversation.handle_control(Control::Alert(Arc::clone(&text)), now);
+            }
+        }
         _ => panic!("{place}: unknown happening"),
     }
+}
+
+fn failure(name: &str) -> Option<Error> {
+    Some(match name {
+        "AuthorizationFailed" => Error::AuthorizationFailed,
+        "Cannot" => Error::Cannot("not in this store".into()),
+        "ContactAdmin" => Error::ContactAdmin("your account is closed".into()),
+        "Corrupt" => Error::Corrupt(None),
+        "Expired" => Error::Expired,
+        "Expunged" => Error::Expunged,
+        "HasChildren" => Error::HasChildren,
+        "InUse" => Error::InUse,
+        "Limit" => Error::Limit("too many mailboxes".into()),
+        "MailboxGone" => Error::MailboxGone,
+        "NoPermission" => Error::NoPermission,
+        "OverQuota" => Error::OverQuota,
+        "PrivacyRequired" => Error::PrivacyRequired,
+        "ReadOnly" => Error::ReadOnly,
+        "TooBig" => Error::TooBig,
+        "Unavailable" => Error::Unavailable(None),
+        _ => return None,
+    })
 }
 
 /// Whether a line is as expected; `...` stands for any text.
