@@ -32,6 +32,8 @@
 //! assert!(matches!(framer.next(&mut input), Frame::Incomplete));
 //! ```
 
+use std::fmt;
+
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr;
 
@@ -44,8 +46,7 @@ use super::parse::append::{self, AppendPrefix};
 /// How much of a refused command is kept to find its tag.
 const HEAD: usize = 256;
 
-/// What the input holds next.
-#[derive(Debug)]
+/// What the input holds next. Printing it shows how long things are, not what is in them: a line may be a secret.
 #[non_exhaustive]
 pub enum Frame {
     /// Nothing whole: more input is needed.
@@ -75,8 +76,26 @@ pub enum Frame {
     Fatal(FrameError),
 }
 
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Incomplete => f.write_str("Incomplete"),
+            Self::Command(command) => f.debug_tuple("Command").field(command).finish(),
+            Self::Continue(literal) => f.debug_tuple("Continue").field(literal).finish(),
+            Self::Append(head, literal) => f.debug_tuple("Append").field(head).field(literal).finish(),
+            Self::Chunk(chunk) => chunk.fmt(f),
+            Self::AppendNext(piece, literal) => f.debug_tuple("AppendNext").field(piece).field(literal).finish(),
+            Self::AppendEnd => f.write_str("AppendEnd"),
+            Self::Line(line) => write!(f, "Line({} octets)", line.len()),
+            Self::Rejected(rejected) => rejected.fmt(f),
+            Self::Skipped => f.write_str("Skipped"),
+            Self::Foreign(foreign) => f.debug_tuple("Foreign").field(foreign).finish(),
+            Self::Fatal(error) => f.debug_tuple("Fatal").field(error).finish(),
+        }
+    }
+}
+
 /// A piece of a message.
-#[derive(Debug)]
 pub struct Chunk {
     /// Its octets; none only for a message of size 0.
     pub data: Bytes,
@@ -85,6 +104,12 @@ pub struct Chunk {
     /// Whether it holds a NUL though the message is no literal8: the message must not be stored (RFC 9051, section 9:
     /// `literal`).
     pub nul: bool,
+}
+
+impl fmt::Debug for Chunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Chunk({} octets, last: {}, nul: {})", self.data.len(), self.last, self.nul)
+    }
 }
 
 /// A command that the framer does not take.

@@ -57,9 +57,9 @@ const fn eight_digits(number: u32) -> u64 {
     // Halves, quarters, single digits: all lanes of a step are divided at once, by multiplying with a rounded-up
     // inverse that is exact for lanes this small.
     let halves = (number / 10_000) as u64 | ((number % 10_000) as u64) << 32;
-    let hundreds = (halves * 10_486 >> 20) & 0x7f_0000_007f;
+    let hundreds = ((halves * 10_486) >> 20) & 0x7f_0000_007f;
     let pairs = hundreds | (halves - hundreds * 100) << 16;
-    let tens = (pairs * 103 >> 10) & 0x000f_000f_000f_000f;
+    let tens = ((pairs * 103) >> 10) & 0x000f_000f_000f_000f;
     tens | (pairs - tens * 10) << 8
 }
 
@@ -73,7 +73,7 @@ pub(super) const fn decimal32(number: u32) -> ([u8; 16], usize) {
     let (digits, length) = match high {
         0 => (((low | ZEROS) >> (zeros * 8)) as u128, 8 - zeros as usize),
         1..10 => (((low | ZEROS) as u128) << 8 | (high | 0x30) as u128, 9),
-        _ => (((low | ZEROS) as u128) << 16 | (high / 10 | (high % 10) << 8 | 0x3030) as u128, 10),
+        _ => (((low | ZEROS) as u128) << 16 | ((high / 10) | ((high % 10) << 8) | 0x3030) as u128, 10),
     };
     (digits.to_le_bytes(), length)
 }

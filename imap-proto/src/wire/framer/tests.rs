@@ -303,3 +303,15 @@ fn commands_share_nothing_with_the_input() {
     assert_eq!(input.capacity(), 8192);
     assert_eq!(command.as_bytes(), b"a IDLE\r\n");
 }
+
+#[test]
+fn frames_do_not_print_what_is_in_them() {
+    let mut framer = Framer::new(SMALL);
+    let mut input = BytesMut::from("a LOGIN fred opensesame\r\na APPEND x {10}\r\nopensesame\r\nb3BlbnNlc2FtZQ==\r\n");
+    let mut printed: Vec<String> = (0..4).map(|_| format!("{:?}", framer.next(&mut input))).collect();
+    printed.push(format!("{:?}", framer.next_line(&mut input)));
+    assert_eq!(printed[0], "Command(CommandBuf(25 octets))");
+    assert_eq!(printed[2], "Chunk(10 octets, last: true, nul: false)");
+    assert_eq!(printed[4], "Line(18 octets)");
+    assert!(!printed.concat().contains("sesame") && !printed.concat().contains("b3Bl"));
+}
