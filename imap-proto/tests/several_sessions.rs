@@ -3,6 +3,7 @@
 //! Every client keeps the list of messages that the responses make it believe in, as a mail program would. The
 //! properties: a sequence number never names another message than the client thinks; EXPUNGE is never sent where the
 //! standard forbids it; a command changes only the messages that the client meant; in the end all beliefs converge.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panics")]
 
 mod support;
 

@@ -61,7 +61,8 @@ pub(super) async fn write(
         }
         View::Binary { label, part, partial } => {
             let Some((range, encoding)) = binary(source, part).await? else {
-                return Ok(nil(writer, label));
+                nil(writer, label);
+                return Ok(());
             };
             decoded(writer, source, label, range, encoding, *partial).await?;
         }
@@ -104,7 +105,7 @@ async fn section(
 ) -> Result<Found, Error> {
     if part.is_empty() && kind == SectionKind::Whole {
         let size = source.open().await?.len();
-        return Ok(Found::InMessage(vec![0..size]));
+        return Ok(Found::InMessage(Vec::from([0..size])));
     }
     let Some(range) = source.structure().await?.section(part.iter().copied(), kind) else {
         return Ok(Found::Nowhere);
@@ -147,7 +148,10 @@ async fn section_value(
     wanted: Option<Partial>,
 ) -> Result<(), Failure> {
     let (header, ranges) = match found {
-        Found::Nowhere => return Ok(nil(writer, label)),
+        Found::Nowhere => {
+            nil(writer, label);
+            return Ok(());
+        }
         Found::InMessage(ranges) => (None, ranges),
         Found::InHeader(header, ranges) => (Some(header), ranges),
     };
