@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use support::{Imap, PASSWORD, Place, Reply, Server, USER, text};
+use support::{Imap, PASSWORD, Place, Reply, USER, text};
 
 const MAILBOXES: [&str; 2] = ["INBOX", "Work/Two"];
 const FLAGS: [&str; 5] = ["\\Seen", "\\Flagged", "\\Answered", "$Done", "later"];
@@ -468,7 +468,7 @@ fn the_comparison_notices_what_it_is_for() {
     assert_eq!(settled(moving.clone(), &[there.clone()]).unwrap(), [(1, 7)]);
     assert!(settled(moving.clone(), &[here.clone(), there.clone()]).is_err());
     assert!(settled(moving, &[]).is_err());
-    let two = Pending::Append { mailbox: 1, messages: vec![known.clone(), Known { number: 2, ..known }] };
+    let two = Pending::Append { mailbox: 1, messages: vec![known.clone(), Known { number: 2, ..known.clone() }] };
     assert_eq!(settled(two.clone(), &[here.clone()]).unwrap(), [(0, 1)]);
     assert!(settled(two, &[here, there]).is_err());
 }
