@@ -9,7 +9,7 @@ use pillarbox_proto_core::backend::{
     Access, Changes, ChangesRequest, Error, ExpungeRequest, Expunged, Fate, FetchRequest, Mailbox, Message, Result,
     Row, Rows, StoreRequest, Stored,
 };
-use pillarbox_proto_core::mail::{Flags, Keywords, MailboxName, ModSeq, SystemFlags, Uid, UidSet};
+use pillarbox_proto_core::mail::{Flags, MailboxName, ModSeq, SystemFlags, Uid, UidSet};
 use rusqlite::{Connection, params};
 
 use super::commit::{Durability, Txn};
@@ -187,52 +187,51 @@ fn read_changes(db: &Connection, state: &MailboxState, request: ChangesRequest) 
         changes.present = Some(table::uids(db, state.id, "1")?);
     }
     let room = request.room.clamp(1, MOST);
-    let limit = i64::try_from(room).unwrap_or(i64::MAX);
-    let mut last = since;
-    let mut told = 0;
-    // Both lists are read in the order of mod-sequences, of which no two are the same.
-    let mut rows = db.prepare_cached(
-        "SELECT uid, added, modseq, flags, keywords, recent FROM message \
-         WHERE mailbox = ?1 AND modseq > ?2 ORDER BY modseq LIMIT ?3",
+    // One more than is told shows whether there are more.
+    let limit = i64::try_from(room + 1).unwrap_or(i64::MAX);
+    // Three lists in the order of mod-sequences, of which no two events have the same. The arrival of a message that
+    // changed since stands where it happened: a page that ends between the two must have told it.
+    let mut arrivals = db.prepare_cached(
+        "SELECT added, uid, recent FROM message WHERE mailbox = ?1 AND added > ?2 ORDER BY added LIMIT ?3",
     )?;
-    let mut rows = rows.query(params![state.id, since, limit])?;
-    let mut removed = db.prepare_cached(
+    let mut arrivals = arrivals.query(params![state.id, since, limit])?;
+    let mut updates = db.prepare_cached(
+        "SELECT modseq, uid, flags, keywords FROM message WHERE mailbox = ?1 AND modseq > ?2 ORDER BY modseq LIMIT ?3",
+    )?;
+    let mut updates = updates.query(params![state.id, since, limit])?;
+    let mut removals = db.prepare_cached(
         "SELECT modseq, uid FROM expunged WHERE mailbox = ?1 AND modseq > ?2 ORDER BY modseq LIMIT ?3",
     )?;
-    let mut removed = removed.query(params![state.id, since, limit])?;
-    let mut row = rows.next()?;
-    let mut gone = removed.next()?;
-    while told < room {
-        let row_at = row.map(|row| row.get::<_, i64>(2)).transpose()?;
-        let gone_at = gone.map(|gone| gone.get::<_, i64>(0)).transpose()?;
-        if let (Some(found), true) = (row, row_at.is_some() && gone_at.is_none_or(|gone| row_at < Some(gone))) {
-            let uid = to_uid(found.get(0)?)?;
-            let (added, modseq): (i64, i64) = (found.get(1)?, found.get(2)?);
-            if added > since {
-                changes.arrived.insert(uid);
-                if found.get::<_, bool>(5)? {
-                    changes.recent.insert(uid);
-                }
+    let mut removals = removals.query(params![state.id, since, limit])?;
+    let (mut arrival, mut update, mut removal) = (arrivals.next()?, updates.next()?, removals.next()?);
+    let mut last = since;
+    for _ in 0..room {
+        let at = |row: Option<&rusqlite::Row<'_>>| row.map(|row| row.get::<_, i64>(0)).transpose();
+        let (arrived_at, updated_at, removed_at) = (at(arrival)?, at(update)?, at(removal)?);
+        let Some(now) = [arrived_at, updated_at, removed_at].into_iter().flatten().min() else { break };
+        if let Some(row) = arrival.filter(|_| arrived_at == Some(now)) {
+            let uid = to_uid(row.get(1)?)?;
+            changes.arrived.insert(uid);
+            if row.get::<_, bool>(2)? {
+                changes.recent.insert(uid);
             }
-            let mut told = Row::new(uid);
-            told.modseq = to_modseq(modseq);
-            let bits = found.get::<_, i64>(4)?.cast_unsigned();
-            let keywords = if bits == 0 { Keywords::NONE } else { keywords.set_of(bits) };
-            told.flags = Flags { system: SystemFlags::from_bits(found.get(3)?), keywords };
-            changes.changed.push(told);
-            last = modseq;
-            row = rows.next()?;
-        } else if let Some(found) = gone {
-            let (modseq, uid): (i64, u32) = (found.get(0)?, found.get(1)?);
-            changes.expunged.push((to_uid(uid)?, to_modseq(modseq)));
-            last = modseq;
-            gone = removed.next()?;
-        } else {
-            break;
+            arrival = arrivals.next()?;
         }
-        told += 1;
+        if let Some(row) = update.filter(|_| updated_at == Some(now)) {
+            let mut told = Row::new(to_uid(row.get(1)?)?);
+            told.modseq = to_modseq(now);
+            let bits = row.get::<_, i64>(3)?.cast_unsigned();
+            told.flags = Flags { system: SystemFlags::from_bits(row.get(2)?), keywords: keywords.set_of(bits) };
+            changes.changed.push(told);
+            update = updates.next()?;
+        }
+        if let Some(row) = removal.filter(|_| removed_at == Some(now)) {
+            changes.expunged.push((to_uid(row.get(1)?)?, to_modseq(now)));
+            removal = removals.next()?;
+        }
+        last = now;
     }
-    changes.more = row.is_some() || gone.is_some();
+    changes.more = arrival.is_some() || update.is_some() || removal.is_some();
     changes.modseq = to_modseq(if changes.more { last } else { mailbox.modseq.max(since) });
     Ok(changes)
 }

@@ -130,6 +130,7 @@ impl MaildirStores {
 impl Drop for MaildirStores {
     fn drop(&mut self) {
         self.watcher.stop();
+        lock(&self.open).clear();
     }
 }
 

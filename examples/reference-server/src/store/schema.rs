@@ -64,7 +64,8 @@ CREATE TABLE message (
     PRIMARY KEY (mailbox, uid)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX message_base ON message (mailbox, base);
-CREATE INDEX message_modseq ON message (mailbox, modseq, added);
+CREATE INDEX message_modseq ON message (mailbox, modseq);
+CREATE INDEX message_added ON message (mailbox, added);
 CREATE INDEX message_unseen ON message (mailbox, uid) WHERE flags & 8 = 0;
 CREATE INDEX message_deleted ON message (mailbox, uid) WHERE flags & 4 <> 0;
 CREATE INDEX message_recent ON message (mailbox, uid) WHERE recent = 1;

@@ -173,7 +173,7 @@ impl MailboxState {
 }
 
 fn follow_uids(uids: &mut UidSet, db: &Connection, mailbox: i64, since: i64) -> Done<()> {
-    let sql = "SELECT uid FROM message WHERE mailbox = ?1 AND modseq > ?2 AND added > ?2";
+    let sql = "SELECT uid FROM message WHERE mailbox = ?1 AND added > ?2";
     let mut statement = db.prepare_cached(sql)?;
     let mut rows = statement.query(params![mailbox, since])?;
     while let Some(row) = rows.next()? {

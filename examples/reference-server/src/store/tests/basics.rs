@@ -12,10 +12,7 @@ async fn an_empty_account_has_an_inbox() {
     assert!(opened.snapshot.uids.is_empty());
     assert_eq!(opened.snapshot.uid_next, Some(uid(1)));
     assert!(opened.snapshot.modseqs);
-    assert!(matches!(
-        home.account.open(OpenRequest::select(name("nope"))).await,
-        Err(Error::NoSuchMailbox)
-    ));
+    assert!(matches!(home.account.open(OpenRequest::select(name("nope"))).await, Err(Error::NoSuchMailbox)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,10 +132,7 @@ async fn expunged_messages_are_gone_and_remembered() {
     }
     let (one, two) = (home.select("INBOX").await, home.select("INBOX").await);
     let mut kept = two.mailbox.message(uid(2)).await.unwrap();
-    one.mailbox
-        .store(StoreRequest::new(uids(&[2, 4]), StoreOp::Add, Flags::from(SystemFlags::DELETED)))
-        .await
-        .unwrap();
+    one.mailbox.store(StoreRequest::new(uids(&[2, 4]), StoreOp::Add, Flags::from(SystemFlags::DELETED))).await.unwrap();
     let request = ExpungeRequest { uids: uids(&[1, 2, 4]), only_deleted: true };
     let expunged = one.mailbox.expunge(request).await.unwrap();
     assert_eq!(expunged.uids, uids(&[2, 4]));
@@ -208,9 +202,8 @@ async fn copies_are_links_and_moves_are_renamings() {
         .unwrap();
     let inbox = home.select("INBOX").await;
     let before = rows(&inbox.mailbox, 0).await;
-    let request = |set: UidSet, to: &str| {
-        CopyRequest::new(Arc::clone(&inbox.mailbox), inbox.snapshot.id.clone(), set, name(to))
-    };
+    let request =
+        |set: UidSet, to: &str| CopyRequest::new(Arc::clone(&inbox.mailbox), inbox.snapshot.id.clone(), set, name(to));
     let copied = home.account.copy(request(uids(&[1, 2, 77]), "a/b.c")).await.unwrap();
     assert_eq!(copied.pairs, [(uid(1), uid(2)), (uid(2), uid(3))]);
     let moved = home.account.move_to(request(uids(&[3, 2]), "a/b.c")).await.unwrap();

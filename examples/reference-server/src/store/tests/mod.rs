@@ -1,6 +1,7 @@
 //! Tests of the store through the backend's traits, on real directories.
 
 mod basics;
+mod conformance;
 mod damage;
 mod interop;
 mod processes;
@@ -125,10 +126,8 @@ pub(super) async fn read(mailbox: &Arc<dyn Mailbox>, number: u32) -> Vec<u8> {
 
 /// The names in a directory, sorted.
 pub(super) fn names(path: &Path) -> Vec<String> {
-    let mut names: Vec<_> = std::fs::read_dir(path)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let mut names: Vec<_> =
+        std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }

@@ -16,13 +16,8 @@ async fn what_one_process_does_the_other_tells() {
     let there = other.open(OpenRequest::select(name("INBOX"))).await.unwrap();
     home.append("INBOX", "a").await;
     home.append("INBOX", "b").await;
-    let changes =
-        changes_until(&there.mailbox, there.snapshot.modseq, |changes| changes.arrived.count() == 2).await;
-    there
-        .mailbox
-        .store(StoreRequest::new(uids(&[2]), StoreOp::Add, Flags::from(SystemFlags::SEEN)))
-        .await
-        .unwrap();
+    let changes = changes_until(&there.mailbox, there.snapshot.modseq, |changes| changes.arrived.count() == 2).await;
+    there.mailbox.store(StoreRequest::new(uids(&[2]), StoreOp::Add, Flags::from(SystemFlags::SEEN))).await.unwrap();
     there.mailbox.expunge(ExpungeRequest { uids: uids(&[1]), only_deleted: false }).await.unwrap();
     let seen = changes_until(&here.mailbox, changes.modseq, |changes| !changes.expunged.is_empty()).await;
     assert_eq!(seen.changed[0].uid, uid(2));
@@ -71,8 +66,7 @@ async fn renames_and_removals_reach_the_other_process() {
     home.append("a/b", "text").await;
     let there = other.open(OpenRequest::select(name("a/b"))).await.unwrap();
     home.account.rename(RenameRequest::new(name("a"), name("c"))).await.unwrap();
-    let changes =
-        changes_until(&there.mailbox, there.snapshot.modseq, |changes| changes.fate != Fate::Stands).await;
+    let changes = changes_until(&there.mailbox, there.snapshot.modseq, |changes| changes.fate != Fate::Stands).await;
     assert_eq!(changes.fate, Fate::Renamed(name("c/b")));
     assert_eq!(read(&there.mailbox, 1).await, b"text");
     home.account.delete(&name("c/b")).await.unwrap();
@@ -90,8 +84,7 @@ async fn a_change_that_was_begun_runs_to_its_end() {
         let waker = futures::task::noop_waker();
         let _ = change.as_mut().poll(&mut std::task::Context::from_waker(&waker));
     }
-    let changes =
-        changes_until(&opened.mailbox, opened.snapshot.modseq, |changes| !changes.changed.is_empty()).await;
+    let changes = changes_until(&opened.mailbox, opened.snapshot.modseq, |changes| !changes.changed.is_empty()).await;
     assert_eq!(changes.changed[0].flags.system, SystemFlags::FLAGGED);
     assert!(names(&home.path("cur"))[0].ends_with(":2,F"));
 }
