@@ -147,7 +147,7 @@ fn command() -> BoxedStrategy<String> {
             spaced(search_key(), 1..4),
         ]),
     ];
-    ("[A-Za-z0-9]{1,4}", bodies).prop_map(|(tag, body)| format!("{tag} {body}\r\n")).boxed()
+    ("[A-Za-z0-9]{0,3}[0-9]", bodies).prop_map(|(tag, body)| format!("{tag} {body}\r\n")).boxed()
 }
 
 fn append() -> BoxedStrategy<Vec<u8>> {
