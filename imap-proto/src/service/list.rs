@@ -34,7 +34,8 @@ pub(crate) struct Line {
     pub(crate) attributes: Vec<&'static str>,
     /// Some mailbox below it is subscribed, and that was asked for.
     pub(crate) child_info: bool,
-    pub(crate) selectable: bool,
+    /// It is a mailbox that was asked for itself, so it may have a STATUS.
+    pub(crate) status: bool,
 }
 
 /// Answers LIST and LSUB.
@@ -58,7 +59,7 @@ async fn tell(context: &Context, plan: &Plan, lines: Vec<Line>) {
             let extras = ListExtras { subscribed_children: line.child_info, ..ListExtras::default() };
             encode::list(&mut out, line.attributes.iter().copied(), delimiter, &line.name, extras, context.rev2);
         }
-        if line.selectable && !plan.returns.status.is_empty() {
+        if line.status && !plan.returns.status.is_empty() {
             // A mailbox that went away meanwhile, or may not be looked into, has no STATUS (RFC 5819, section 2).
             if let Ok(status) = status::look(context, &line.name, plan.returns.status).await {
                 status::encode(&mut out, context, &line.name, plan.returns.status, &status);
@@ -83,18 +84,33 @@ async fn lines(account: &dyn Account, plan: &Plan, rev2: bool) -> Result<Vec<Lin
 #[derive(Debug)]
 struct Known {
     entry: ListEntry,
+    matches: bool,
+    /// It meets all selection options; of LSUB, that it is subscribed.
+    selected: bool,
     /// A name below it exists.
     children: bool,
-    /// A subscribed name is below it.
-    subscribed_below: bool,
-    /// A mailbox with a special use is below it.
-    special_below: bool,
+    /// A selected name is below it.
+    selected_below: bool,
+    /// A selected name is below it that the patterns do not match, so that nothing else tells of it.
+    hidden_below: bool,
+}
+
+fn meets(entry: &ListEntry, plan: &Plan) -> bool {
+    let selection = plan.selection;
+    (!(selection.subscribed || plan.lsub) || entry.subscribed)
+        && (!selection.special_use || !entry.special_use.is_empty())
 }
 
 /// Every name, and every parent that a name implies, in order.
-fn with_parents(entries: Vec<ListEntry>, delimiter: Option<char>) -> BTreeMap<MailboxName, Known> {
-    let known =
-        |entry| Known { entry, children: false, subscribed_below: false, special_below: false };
+fn with_parents(entries: Vec<ListEntry>, plan: &Plan, delimiter: Option<char>) -> BTreeMap<MailboxName, Known> {
+    let known = |entry: ListEntry| Known {
+        matches: plan.patterns.iter().any(|pattern| MailboxName::matches(pattern, entry.name.as_str(), delimiter)),
+        selected: meets(&entry, plan),
+        entry,
+        children: false,
+        selected_below: false,
+        hidden_below: false,
+    };
     let mut names: BTreeMap<MailboxName, Known> = BTreeMap::new();
     for entry in entries {
         names.insert(entry.name.clone(), known(entry));
@@ -105,20 +121,20 @@ fn with_parents(entries: Vec<ListEntry>, delimiter: Option<char>) -> BTreeMap<Ma
     let Some(delimiter) = delimiter else { return names };
     let children: Vec<_> = names
         .values()
-        .map(|name| (name.entry.name.clone(), name.entry.exists, name.entry.subscribed, !name.entry.special_use.is_empty()))
+        .map(|name| (name.entry.name.clone(), name.entry.exists, name.selected, name.selected && !name.matches))
         .collect();
-    for (name, exists, subscribed, special) in children {
+    for (name, exists, selected, hidden) in children {
         let mut below = name;
         while let Some(parent) = below.parent(delimiter) {
             let parent_known =
                 names.entry(parent.clone()).or_insert_with(|| known(ListEntry::absent(parent.clone())));
             let told = (!exists || parent_known.children)
-                && (!subscribed || parent_known.subscribed_below)
-                && (!special || parent_known.special_below);
+                && (!selected || parent_known.selected_below)
+                && (!hidden || parent_known.hidden_below);
             parent_known.children |= exists;
-            parent_known.subscribed_below |= subscribed;
-            parent_known.special_below |= special;
-            if told && (exists || subscribed) {
+            parent_known.selected_below |= selected;
+            parent_known.hidden_below |= hidden;
+            if told && (exists || selected) {
                 break;
             }
             below = parent;
@@ -128,13 +144,9 @@ fn with_parents(entries: Vec<ListEntry>, delimiter: Option<char>) -> BTreeMap<Ma
 }
 
 fn choose(entries: Vec<ListEntry>, plan: &Plan, delimiter: Option<char>, rev2: bool) -> Vec<Line> {
-    let names = with_parents(entries, delimiter);
-    let matches = |name: &MailboxName| {
-        plan.patterns.iter().any(|pattern| MailboxName::matches(pattern, name.as_str(), delimiter))
-    };
-    names
+    with_parents(entries, plan, delimiter)
         .values()
-        .filter(|known| matches(&known.entry.name))
+        .filter(|known| known.matches)
         .filter_map(|known| if plan.lsub { lsub_line(known, plan, delimiter) } else { list_line(known, plan, rev2) })
         .collect()
 }
@@ -143,24 +155,23 @@ fn choose(entries: Vec<ListEntry>, plan: &Plan, delimiter: Option<char>, rev2: b
 /// below it.
 fn lsub_line(known: &Known, plan: &Plan, delimiter: Option<char>) -> Option<Line> {
     let entry = &known.entry;
-    let line = |attributes| Line { name: entry.name.clone(), attributes, child_info: false, selectable: false };
+    let line = |attributes| Line { name: entry.name.clone(), attributes, child_info: false, status: false };
     if entry.subscribed {
         return Some(line(Vec::new()));
     }
     let hides = |pattern: &String| {
         pattern.ends_with('%') && MailboxName::matches(pattern, entry.name.as_str(), delimiter)
     };
-    (known.subscribed_below && plan.patterns.iter().any(hides)).then(|| line(vec!["\\Noselect"]))
+    (known.hidden_below && plan.patterns.iter().any(hides)).then(|| line(vec!["\\Noselect"]))
 }
 
 fn list_line(known: &Known, plan: &Plan, rev2: bool) -> Option<Line> {
     let entry = &known.entry;
     let selection = plan.selection;
-    let child_info = selection.recursive_match
-        && ((selection.subscribed && known.subscribed_below) || (selection.special_use && known.special_below));
-    let selected = (!selection.subscribed || entry.subscribed)
-        && (!selection.special_use || !entry.special_use.is_empty());
-    if !selected && !child_info {
+    let child_info = selection.recursive_match && known.selected_below;
+    // A name that was not asked for itself is told of only for children that are not told themselves (RFC 9051,
+    // section 6.3.9.3).
+    if !(known.selected || selection.recursive_match && known.hidden_below) {
         return None;
     }
     // A name that is nowhere is told only as a subscription or for what is below it.
@@ -195,7 +206,8 @@ fn list_line(known: &Known, plan: &Plan, rev2: bool) -> Option<Line> {
         attributes.push("\\Subscribed");
     }
     attributes.extend(entry.special_use.iter().map(|usage: &SpecialUse| usage.as_str()));
-    Some(Line { name: entry.name.clone(), attributes, child_info, selectable: entry.selectable })
+    let status = entry.selectable && known.selected;
+    Some(Line { name: entry.name.clone(), attributes, child_info, status })
 }
 
 /// LIST with an empty pattern: the delimiter and the root of the reference.
@@ -275,6 +287,23 @@ mod tests {
         wanted.selection.recursive_match = true;
         let entries = vec![entry("Foo"), subscribed("Foo/Bar/Baz", true), entry("Other")];
         assert_eq!(shown(&choose(entries, &wanted, Some('/'), true)), ["Foo \\HasChildren +"]);
+    }
+
+    #[test]
+    fn parents_are_told_only_for_children_that_are_not() {
+        let mut wanted = plan("*2");
+        wanted.selection.subscribed = true;
+        wanted.selection.recursive_match = true;
+        let entries =
+            vec![entry("foo2"), subscribed("foo2/bar1", true), subscribed("foo2/bar2", true), subscribed("baz2/b2", true)];
+        assert_eq!(shown(&choose(entries.clone(), &wanted, Some('/'), true)), [
+            "baz2/b2 \\HasNoChildren \\Subscribed",
+            "foo2 \\HasChildren +",
+            "foo2/bar2 \\HasNoChildren \\Subscribed"
+        ]);
+        // Options are cumulative, for children too.
+        wanted.selection.special_use = true;
+        assert!(choose(entries, &wanted, Some('/'), true).is_empty());
     }
 
     #[test]
