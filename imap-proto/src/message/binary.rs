@@ -173,7 +173,9 @@ impl Quoted {
     fn escape(&mut self, octet: u8, out: &mut Vec<u8>) {
         match (self.held.as_slice(), octet) {
             // A soft line break, maybe with white space before its end.
-            (_, b'\n') if self.held.iter().skip(1).all(|held| matches!(held, b' ' | b'\t' | b'\r')) => self.held.clear(),
+            (_, b'\n') if self.held.iter().skip(1).all(|held| matches!(held, b' ' | b'\t' | b'\r')) => {
+                self.held.clear()
+            }
             ([b'='], digit) if hex(digit).is_some() => self.held.push(digit),
             (&[b'=', high], low) if let (Some(high), Some(low)) = (hex(high), hex(low)) => {
                 out.push(high << 4 | low);
@@ -267,7 +269,7 @@ mod tests {
     #[test]
     fn keeps_what_is_not_quoted_printable() {
         assert_eq!(quoted("a=b"), "a=b");
-        assert_eq!(quoted("a=XY=3D"), "a=XY==");
+        assert_eq!(quoted("a=XY=3D"), "a=XY=");
         assert_eq!(quoted("a=4"), "a=4");
         assert_eq!(quoted("a==3D"), "a==");
         assert_eq!(quoted("a=4=3D"), "a=4=");

@@ -71,9 +71,7 @@ impl Charset {
     pub(super) fn stream(self) -> TextDecoder {
         match self.0 {
             Decoder::Ascii => TextDecoder::Unlabelled(Unlabelled::default()),
-            Decoder::Encoding(encoding) => {
-                TextDecoder::Encoding(Box::new(encoding.new_decoder_with_bom_removal()))
-            }
+            Decoder::Encoding(encoding) => TextDecoder::Encoding(Box::new(encoding.new_decoder_with_bom_removal())),
             Decoder::Other(decode) => TextDecoder::Lines { decode, held: Vec::new() },
         }
     }
@@ -221,8 +219,26 @@ mod tests {
     #[test]
     fn knows_names() {
         for name in [
-            "UTF-8", "utf8", "US-ASCII", "ISO-8859-1", "iso_8859-1:1987", "ISO-8859-15", "KOI8-R", "windows-1251", "Shift_JIS",
-            "ISO-2022-JP", "GB2312", "gb18030", "big5", "EUC-KR", "utf-7", "cp850", "cp932", "iso_8859_1", "UTF-16BE", "macintosh",
+            "UTF-8",
+            "utf8",
+            "US-ASCII",
+            "ISO-8859-1",
+            "iso_8859-1:1987",
+            "ISO-8859-15",
+            "KOI8-R",
+            "windows-1251",
+            "Shift_JIS",
+            "ISO-2022-JP",
+            "GB2312",
+            "gb18030",
+            "big5",
+            "EUC-KR",
+            "utf-7",
+            "cp850",
+            "cp932",
+            "iso_8859_1",
+            "UTF-16BE",
+            "macintosh",
         ] {
             assert!(Charset::for_label(name.as_bytes()).is_some(), "{name}");
         }

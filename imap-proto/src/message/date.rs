@@ -75,7 +75,10 @@ impl<'a> Iterator for Words<'a> {
         let letters = self.rest.first().is_some_and(u8::is_ascii_alphabetic);
         let digits = self.rest.first().is_some_and(u8::is_ascii_digit);
         let ends = |octet: u8| {
-            is_gap(octet) || octet == b'(' || ((digits || letters) && matches!(octet, b'-' | b'+')) || (letters && octet == b'.')
+            is_gap(octet)
+                || octet == b'('
+                || ((digits || letters) && matches!(octet, b'-' | b'+'))
+                || (letters && octet == b'.')
         };
         let length = self.rest.iter().position(|&octet| ends(octet)).unwrap_or(self.rest.len());
         let (word, rest) = self.rest.split_at_checked(length)?;
@@ -114,7 +117,8 @@ fn clock(word: &[u8]) -> Option<(u8, u8, u8)> {
 /// Minutes east of UTC. Zones that are not known count as UTC (RFC 5322, section 4.3).
 fn zone(word: &[u8]) -> i16 {
     if let [sign @ (b'+' | b'-'), digits @ ..] = word {
-        let Some(value) = number(digits, 4).filter(|value| digits.len() == 4 && value % 100 < 60 && *value < 2400) else {
+        let Some(value) = number(digits, 4).filter(|value| digits.len() == 4 && value % 100 < 60 && *value < 2400)
+        else {
             return 0;
         };
         let minutes = (value / 100 * 60 + value % 100) as i16;
@@ -149,7 +153,10 @@ mod tests {
             ("21 Nov 1997 09:55:06+0200", "21-Nov-1997 09:55:06 +0200"),
             ("21 Nov 1997 09:55:06 -9900", "21-Nov-1997 09:55:06 +0000"),
             ("Mon, 1 Jan 2001 00:00 EST (x (y))", " 1-Jan-2001 00:00:00 -0500"),
-            ("Thu,\r\n      13\r\n        Feb\r\n          1969\r\n      23:32\r\n   -0330 (Newfoundland)", "13-Feb-1969 23:32:00 -0330"),
+            (
+                "Thu,\r\n      13\r\n        Feb\r\n          1969\r\n      23:32\r\n   -0330 (Newfoundland)",
+                "13-Feb-1969 23:32:00 -0330",
+            ),
             ("1 July 2020 10:00:00 +0200", " 1-Jul-2020 10:00:00 +0200"),
             ("21-Nov-1997 09:55:06 -0600", "21-Nov-1997 09:55:06 -0600"),
             ("21-Nov-97 09:55:06 -0600", "21-Nov-1997 09:55:06 -0600"),

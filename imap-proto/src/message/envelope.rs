@@ -168,7 +168,9 @@ mod tests {
     fn absent_is_nil_and_empty_is_empty() {
         assert_eq!(show("\r\n"), "(NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL)");
         assert_eq!(
-            show("Date:\r\nSubject: \r\nFrom:\r\nSender:\r\nReply-To: ,\r\nTo: \r\nIn-Reply-To:\r\nMessage-ID: \r\n\r\n"),
+            show(
+                "Date:\r\nSubject: \r\nFrom:\r\nSender:\r\nReply-To: ,\r\nTo: \r\nIn-Reply-To:\r\nMessage-ID: \r\n\r\n"
+            ),
             "(\"\" \"\" NIL NIL NIL NIL NIL NIL \"\" \"\")"
         );
     }

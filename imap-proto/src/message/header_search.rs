@@ -52,8 +52,7 @@ impl<'h> HeaderText<'h> {
     /// with quoting removed (search keys FROM, TO, CC, BCC).
     #[must_use]
     pub fn address(&self, name: &[u8], needle: &Needle) -> bool {
-        self.named(name)
-            .any(|field| needle.is_empty() || needle.is_in(field.text()) || needle.is_in(field.addresses()))
+        self.named(name).any(|field| needle.is_empty() || needle.is_in(field.text()) || needle.is_in(field.addresses()))
     }
 
     fn named(&self, name: &[u8]) -> impl Iterator<Item = &FieldText<'h>> {

@@ -204,7 +204,10 @@ impl<'a> Lexer<'a> {
 
 const fn is_token(octet: u8) -> bool {
     matches!(octet, 33..=126)
-        && !matches!(octet, b'(' | b')' | b'<' | b'>' | b'@' | b',' | b';' | b':' | b'\\' | b'"' | b'/' | b'[' | b']' | b'?' | b'=')
+        && !matches!(
+            octet,
+            b'(' | b')' | b'<' | b'>' | b'@' | b',' | b';' | b':' | b'\\' | b'"' | b'/' | b'[' | b']' | b'?' | b'='
+        )
 }
 
 /// The text of a quoted string at the start of the input, and its length with the quotes. Without a closing quote it

@@ -206,8 +206,7 @@ impl StructureParser {
         match boundary {
             Some(Boundary::Opens(level)) => {
                 self.close_above(level);
-                let (parent, digest) =
-                    self.open.get(level).map_or((0, false), |open| (open.part, open.digest));
+                let (parent, digest) = self.open.get(level).map_or((0, false), |open| (open.part, open.digest));
                 self.open_part(next, parent, digest, false);
             }
             Some(Boundary::Closes(level)) => {
@@ -255,7 +254,9 @@ impl StructureParser {
         self.header.keeping = false;
         let Some((name, value)) = split_name(text) else { return };
         let is_message = self.open.last().is_some_and(|open| open.message);
-        if CONTENT_FIELDS.iter().any(|known| name.eq_ignore_ascii_case(known)) || (is_message && is_envelope_field(name)) {
+        if CONTENT_FIELDS.iter().any(|known| name.eq_ignore_ascii_case(known))
+            || (is_message && is_envelope_field(name))
+        {
             self.header.start(name, value);
         }
     }
@@ -428,8 +429,7 @@ fn describe<'a>(part: &mut Part, fields: impl Iterator<Item = Field<'a>>, in_dig
             b"content-location" => part.location = text(),
             b"content-language" => part.languages = params::languages(field.value),
             b"content-disposition" => {
-                part.disposition =
-                    params::disposition(field.value).map(|(kind, params)| Disposition { kind, params });
+                part.disposition = params::disposition(field.value).map(|(kind, params)| Disposition { kind, params });
             }
             _ => {}
         }

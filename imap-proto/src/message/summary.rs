@@ -200,7 +200,7 @@ impl SummaryBuilder {
 }
 
 /// Finds damage; nothing here withstands malice, nor needs to: a wrong tree is as harmless as a broken message.
-fn checksum(octets: &[u8]) -> u64 {
+pub(super) fn checksum(octets: &[u8]) -> u64 {
     let mut sum = 0x9E37_79B9_7F4A_7C15 ^ octets.len() as u64;
     let mut mix = |word: u64| sum = (sum ^ word).wrapping_mul(0xBF58_476D_1CE4_E5B9).rotate_left(29);
     let (words, rest) = octets.as_chunks::<8>();

@@ -123,9 +123,13 @@ impl<'n> TextSearch<'n> {
         self.segments.get(self.current).is_none() || self.keys.iter().all(|(_, found)| *found)
     }
 
-    /// The octets of the message that are looked at next: what lies before them may be skipped by [`Self::seek`].
+    /// The octets of the message that are looked at next, or `None` when the search [`Self::is_done`]. What lies before
+    /// them may be skipped by [`Self::seek`].
     #[must_use]
     pub fn wanted(&self) -> Option<Range<u64>> {
+        if self.is_done() {
+            return None;
+        }
         let segment = self.segments.get(self.current)?;
         Some(self.offset.max(segment.range.start)..segment.range.end)
     }
