@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rcgen::string::Ia5String;
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, SanType};
@@ -93,7 +93,7 @@ pub fn self_signed(data: &DataFolder) -> Result<(Certificate, bool)> {
     Ok((certificate, true))
 }
 
-fn exists(path: &PathBuf) -> Result<bool> {
+fn exists(path: &Path) -> Result<bool> {
     path.try_exists().map_err(|error| Failure::io(Status::NoInput, path.display(), &error))
 }
 

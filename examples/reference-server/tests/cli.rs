@@ -1,5 +1,12 @@
 //! The program as its operator sees it: what it says, and how it ends.
-#![allow(missing_docs)]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
 
 mod support;
 

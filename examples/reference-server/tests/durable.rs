@@ -1,5 +1,12 @@
 //! What the server has asked of the disk before it says OK, as the kernel saw it.
-#![allow(missing_docs)]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
 
 mod support;
 
@@ -54,7 +61,7 @@ fn events(trace: &str) -> Vec<Event> {
 }
 
 /// The events from one reply to another: from that with the tag before to that with this tag.
-fn window<'e>(events: &'e [Event], tag: u32) -> &'e [Event] {
+fn window(events: &[Event], tag: u32) -> &[Event] {
     let sent = |tag: u32| {
         let text = format!("a{tag} OK");
         events
