@@ -54,12 +54,13 @@ pub(crate) fn run(role: &str) {
     let mut streams = Vec::with_capacity(count);
     for _ in 0..count {
         let mut stream = Stream::open(address, tls.clone());
+        stream.line("* OK");
         stream.send(b"l LOGIN alice secret\r\n");
-        stream.until("l OK");
+        stream.line("l OK");
         stream.send(b"s SELECT INBOX\r\n");
-        stream.until("s OK");
+        stream.line("s OK");
         stream.send(b"i IDLE\r\n");
-        stream.until("\r\n+ ");
+        stream.line("+ ");
         streams.push(stream);
     }
     let mut out = std::io::stdout();

@@ -61,21 +61,17 @@ impl Stream {
         }
     }
 
-    /// Reads until this has come, and returns all of it.
-    pub(crate) fn until(&mut self, mark: &str) -> Vec<u8> {
+    /// Reads up to the end of the line that begins so; nothing may follow it.
+    pub(crate) fn line(&mut self, start: &str) {
         let mut all = Vec::new();
         let mut buffer = [0; 4096];
-        let mark = mark.as_bytes();
         loop {
-            let searched = all.len().saturating_sub(mark.len());
-            if all[searched.min(all.len())..].windows(mark.len()).any(|window| window == mark) {
-                return all;
-            }
             let count = self.read(&mut buffer);
-            let from = all.len().saturating_sub(mark.len());
             all.extend_from_slice(&buffer[..count]);
-            if all[from..].windows(mark.len()).any(|window| window == mark) {
-                return all;
+            let Some(lines) = all.strip_suffix(b"\r\n") else { continue };
+            let last = lines.rsplit(|octet| *octet == b'\n').next().unwrap_or_default();
+            if last.starts_with(start.as_bytes()) {
+                return;
             }
         }
     }
@@ -88,23 +84,11 @@ impl Connection {
 
     /// Logs in and selects INBOX without changing it.
     pub(crate) fn examine(&mut self) {
-        self.stream.until("\r\n");
+        self.stream.line("* OK");
         self.stream.send(b"l LOGIN alice secret\r\n");
-        self.stream.until("l OK");
+        self.stream.line("l OK");
         self.stream.send(b"s EXAMINE INBOX\r\n");
-        self.stream.until("s OK");
-        // The rest of the line.
-        self.stream.send(b"n NOOP\r\n");
-        self.stream.until("n OK");
-        self.settle();
-    }
-
-    fn settle(&mut self) {
-        self.stream.send(b"z NOOP\r\n");
-        let end = self.stream.until("z OK");
-        if !end.ends_with(b"\r\n") {
-            self.stream.until("\r\n");
-        }
+        self.stream.line("s OK");
     }
 
     /// Sends a command and returns everything up to the end of its tagged line.
