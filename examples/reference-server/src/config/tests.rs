@@ -133,3 +133,26 @@ fn what_is_shown_can_be_read_again_and_has_no_secrets() {
     let built_in = Config::built_in().to_string();
     assert_eq!(parse(&built_in).unwrap().to_string(), built_in);
 }
+
+/// The annotated configuration of the README is good, and says what holds without it where it names a default.
+#[test]
+fn the_readme_s_configuration_is_read() {
+    let readme = include_str!("../../README.md");
+    let text = readme.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let config = parse(text).unwrap();
+    assert_eq!(config.listeners.len(), 3);
+    assert!(config.listeners.iter().all(|listener| !listener.allow_plain_text));
+    let built_in = Config::built_in();
+    assert_eq!((config.fsync, config.max_message_size), (built_in.fsync, built_in.max_message_size));
+    assert_eq!((config.shutdown_grace, &config.log), (built_in.shutdown_grace, &built_in.log));
+    let imap = |config: &Config| {
+        let imap = &config.imap;
+        (imap.literal_minus, imap.max_failures, imap.timeout_anonymous, imap.timeout_authenticated)
+    };
+    assert_eq!(imap(&config), imap(&built_in));
+    let pop3 = |config: &Config| {
+        let pop3 = &config.pop3;
+        (pop3.max_failures, pop3.timeout_anonymous, pop3.timeout_authenticated)
+    };
+    assert_eq!(pop3(&config), pop3(&built_in));
+}
