@@ -406,9 +406,11 @@ impl Conversation for ImapConversation {
                 Poll::Pending if progress => {}
                 Poll::Pending => {
                     let idling = self.work.as_ref().is_some_and(|work| work.mode == Mode::Idle);
-                    self.session.set_working(true, idling, now);
+                    let hungry = self.session.port.is_hungry();
+                    // A command that waits for the client's input keeps nobody waiting but us.
+                    self.session.set_working(!hungry, idling, now);
                     // It may have begun to wait for input in this very poll.
-                    if was_hungry || !self.session.port.is_hungry() {
+                    if was_hungry || !hungry {
                         return Poll::Pending;
                     }
                 }
@@ -459,6 +461,11 @@ impl ImapConversation {
             (_, Some(Mode::Idle)) => {
                 self.session.spoke(now);
                 self.session.respond(reply);
+                // After BYE there is nothing to idle for.
+                if self.session.ending().is_some() {
+                    self.work = None;
+                    self.session.port.reset();
+                }
             }
             _ => self.session.respond(reply),
         }

@@ -37,6 +37,10 @@ async fn take(context: &Context, append: &mut dyn Append, message: AppendMessage
     if limits.into_iter().flatten().any(|limit| message.size > limit) {
         return Err(Error::TooBig);
     }
+    // Clients cancel so (RFC 3502, section 6.3.11).
+    if message.size == 0 {
+        return Err(Error::Cannot("a message without any octet".into()));
+    }
     append.begin(message).await?;
     context.port.emit(Reply::Accept).await;
     loop {

@@ -437,11 +437,17 @@ impl Session {
         let Some(selected) = &self.selected else { return Err(Completion::bad("No mailbox is selected")) };
         let now = DateTime::from(self.env.wall_time()).unix();
         let scope = search::Scope { view: &selected.view, saved: &self.saved, now };
-        let query = search::compile(search, &scope).map_err(|error| match error {
-            search::Unsearchable::NoSuchMessage => Completion::bad(error.to_string()),
-            search::Unsearchable::BadCharset => Completion::no(error.to_string()).with(Code::BadCharset(&["US-ASCII", "UTF-8"])),
-            search::Unsearchable::BadString => Completion::bad(error.to_string()),
-        })?;
+        let query = match search::compile(search, &scope) {
+            Ok(query) => query,
+            Err(error @ search::Unsearchable::BadCharset) => {
+                // A search that was to be saved and is refused leaves `$` empty (RFC 9051, section 6.4.4.1).
+                if search.returns.is_some_and(|returns| returns.contains(command::SearchReturn::SAVE)) {
+                    self.saved = UidSet::new();
+                }
+                return Err(Completion::no(error.to_string()).with(Code::BadCharset(&["US-ASCII", "UTF-8"])));
+            }
+            Err(error) => return Err(Completion::bad(error.to_string())),
+        };
         let returns = search.returns.map(|wanted| {
             let has = |option| wanted.contains(option);
             let returns = SearchReturn {
