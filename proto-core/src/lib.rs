@@ -17,15 +17,18 @@ pub mod conformance;
 pub mod connection;
 pub mod conversation;
 pub mod env;
+mod keyword_sets;
 pub mod mail;
 #[cfg(feature = "memory")]
 #[cfg_attr(docsrs, doc(cfg(feature = "memory")))]
 pub mod memory;
+pub mod mod_seqs;
 pub mod output;
 pub mod signal;
 
 pub use connection::Connection;
 pub use conversation::Conversation;
 pub use env::Env;
+pub use mod_seqs::ModSeqs;
 pub use output::Output;
 pub use signal::Signal;

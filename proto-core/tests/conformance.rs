@@ -1,4 +1,5 @@
 //! The memory backend keeps the rules, whether it answers at once or makes its callers wait.
+#![allow(clippy::unwrap_used, reason = "a test")]
 #![cfg(all(feature = "conformance", feature = "memory"))]
 
 use std::sync::Arc;

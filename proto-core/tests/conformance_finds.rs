@@ -1,4 +1,5 @@
 //! The kit finds what is wrong: the memory backend behind a wrapper that breaks one rule fails the check of that rule.
+#![allow(clippy::unwrap_used, reason = "a test")]
 #![cfg(all(feature = "conformance", feature = "memory"))]
 
 use std::sync::Arc;

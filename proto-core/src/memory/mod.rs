@@ -156,4 +156,6 @@ pub fn crlf(text: &str) -> String {
 }
 
 #[cfg(test)]
+mod property;
+#[cfg(test)]
 mod tests;

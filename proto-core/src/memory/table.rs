@@ -4,7 +4,6 @@
 //! the rest of each message lies apart. As new messages always have the largest UID, they are added at the end; places of
 //! removed ones stay empty until every second one is.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use bytes::Bytes;
 
 use super::body::Body;
 use crate::backend::{FetchData, Row};
+use crate::keyword_sets::KeywordSets;
 use crate::mail::{DateTime, Flags, Keywords, ModSeq, SystemFlags, Uid};
 
 /// What is at hand of a message.
@@ -19,7 +19,7 @@ use crate::mail::{DateTime, Flags, Keywords, ModSeq, SystemFlags, Uid};
 struct Line {
     modseq: ModSeq,
     uid: Uid,
-    /// A number of [`Combinations`].
+    /// A number of [`KeywordSets`].
     keywords: u32,
     system: SystemFlags,
     removed: bool,
@@ -85,27 +85,18 @@ impl Rest {
     }
 }
 
-/// One copy of each combination of keywords in use, by number; 0 is none at all. Rows share it without allocating.
-struct Combinations {
-    sets: Vec<Keywords>,
-    numbers: HashMap<Keywords, u32>,
-    /// How many there may be before those out of use are dropped.
-    bound: usize,
-}
-
 /// The messages of a mailbox.
 pub(super) struct Table {
     lines: Vec<Line>,
     /// As long as `lines`; empty where a message was removed.
     rests: Vec<Option<Box<Rest>>>,
     removed: usize,
-    combinations: Combinations,
+    keywords: KeywordSets,
 }
 
 impl Table {
     pub(super) fn new() -> Self {
-        let combinations = Combinations { sets: vec![Keywords::NONE], numbers: HashMap::new(), bound: 64 };
-        Self { lines: Vec::new(), rests: Vec::new(), removed: 0, combinations }
+        Self { lines: Vec::new(), rests: Vec::new(), removed: 0, keywords: KeywordSets::new() }
     }
 
     /// Adds a message, whose UID is larger than all before.
@@ -204,45 +195,15 @@ impl Table {
 
     #[inline]
     fn read<'a>(&'a self, line: &Line, rest: Option<&'a Rest>) -> Option<Entry<'a>> {
-        let keywords = self.combinations.sets.get(line.keywords as usize)?;
+        let keywords = self.keywords.get(line.keywords)?;
         Some(Entry { uid: line.uid, modseq: line.modseq, system: line.system, keywords, rest: rest? })
     }
 
     fn number(&mut self, keywords: &Keywords) -> u32 {
-        if keywords.is_empty() {
-            return 0;
+        if self.keywords.is_crowded() {
+            self.keywords.renumber(self.lines.iter_mut().filter(|line| !line.removed).map(|line| &mut line.keywords));
         }
-        if let Some(number) = self.combinations.numbers.get(keywords) {
-            return *number;
-        }
-        if self.combinations.sets.len() >= self.combinations.bound {
-            self.renumber();
-        }
-        let number = u32::try_from(self.combinations.sets.len()).unwrap_or(0);
-        self.combinations.sets.push(keywords.clone());
-        self.combinations.numbers.insert(keywords.clone(), number);
-        number
-    }
-
-    /// Drops the combinations that no message has any more.
-    fn renumber(&mut self) {
-        let old = std::mem::replace(&mut self.combinations.sets, vec![Keywords::NONE]);
-        self.combinations.numbers.clear();
-        for line in &mut self.lines {
-            let Some(keywords) = old.get(line.keywords as usize).filter(|keywords| !keywords.is_empty()) else {
-                continue;
-            };
-            let Combinations { sets, numbers, .. } = &mut self.combinations;
-            if line.removed {
-                line.keywords = 0;
-                continue;
-            }
-            line.keywords = *numbers.entry(keywords.clone()).or_insert_with(|| {
-                sets.push(keywords.clone());
-                u32::try_from(sets.len() - 1).unwrap_or(0)
-            });
-        }
-        self.combinations.bound = 2 * self.combinations.sets.len().max(32);
+        self.keywords.number(keywords)
     }
 }
 
@@ -295,7 +256,7 @@ mod tests {
             table.set(second, ModSeq::ZERO, &flags(n));
             assert_eq!(table.get(first).unwrap().flags(), flags(0));
             assert_eq!(table.get(second).unwrap().flags(), flags(n));
-            assert!(table.combinations.sets.len() <= 64);
+            assert!(table.keywords.iter().count() <= 64);
         }
     }
 
