@@ -337,8 +337,8 @@ mod tests {
 
     #[test]
     fn deep_and_long_lists_are_linear() {
-        assert!(parse_addresses(&b"(".repeat(1_000_000)).is_empty());
-        assert_eq!(parse_addresses(&b"<".repeat(1_000_000)).len(), 1);
+        assert!(parse_addresses(&b"(".repeat(200_000)).is_empty());
+        assert_eq!(parse_addresses(&b"<".repeat(200_000)).len(), 1);
         assert_eq!(parse_addresses(&b"a,".repeat(100_000)).len(), 100_000);
         assert!(parse_addresses(&b"(\\\"<@:;".repeat(100_000)).is_empty());
     }

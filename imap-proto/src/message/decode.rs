@@ -170,8 +170,8 @@ mod tests {
 
     #[test]
     fn openings_without_end_are_linear() {
-        // A quadratic search would take minutes here.
-        let value = b"=?a?q?".repeat(1_000_000);
+        // A quadratic search would take very long here.
+        let value = b"=?a?q?".repeat(200_000);
         assert_eq!(decode_header(&value).len(), value.len());
     }
 }

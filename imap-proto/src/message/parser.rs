@@ -444,3 +444,27 @@ fn trim_end(text: &[u8]) -> &[u8] {
     let end = text.iter().rposition(|octet| !matches!(octet, b' ' | b'\t')).map_or(0, |at| at + 1);
     text.get(..end).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_does_not_grow_with_the_message() {
+        let piece = [b'x'; 8192];
+        for start in [&b"Subject: "[..], b"X: ", b"\r\n", b"\r\n--"] {
+            let mut parser = StructureParser::new();
+            parser.push(start);
+            for _ in 0..1000 {
+                parser.push(&piece);
+                parser.push(b"x\r\n");
+            }
+            for _ in 0..1000 {
+                parser.push(&piece);
+            }
+            let kept: usize = parser.header.kept.iter().map(|(name, value)| name.capacity() + value.capacity()).sum();
+            let held = parser.line.capacity() + kept;
+            assert!(held <= 4 * MAX_FIELD, "{held}");
+        }
+    }
+}

@@ -287,3 +287,25 @@ impl Matcher {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_does_not_grow_with_the_message() {
+        for header in ["", "Content-Type: text/plain; charset=utf-8\r\n", "Content-Type: text/plain; charset=utf-7\r\n"]
+        {
+            let mut message = format!("{header}\r\n").into_bytes();
+            message.resize(4_000_000, b'x');
+            let structure = Structure::parse(&message);
+            let needle = Needle::new("none");
+            let mut search = TextSearch::new(&structure, &[TextKey { needle: &needle, scope: TextScope::Text }]);
+            for piece in message.chunks(100_000) {
+                search.push(piece);
+                assert!(search.matcher.window.capacity() <= 16 * PIECE, "{}", search.matcher.window.capacity());
+            }
+            assert_eq!(search.finish(), [false]);
+        }
+    }
+}

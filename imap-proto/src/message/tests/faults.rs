@@ -75,7 +75,7 @@ fn no_blank_line_is_added_to_a_header_without_one() {
     let range = Structure::parse(message).section([], SectionKind::Header).unwrap();
     let mut selector = FieldSelector::except(["From"]);
     selector.push(&message[range.start as usize..range.end as usize]);
-    assert_eq!(selector.finish(), [9..14]);
+    assert_eq!(selector.finish(), std::slice::from_ref(&(9..14)));
     let mut selector = FieldSelector::only(["Subject"]);
     selector.push(message);
     assert!(selector.finish().is_empty());

@@ -46,7 +46,7 @@ fn whole(message: &[u8], path: &[u32]) -> Option<String> {
 fn check(message: &[u8]) {
     let structure = Structure::parse(message);
     check_tree(&structure, message);
-    check_paths(&structure, 0, &mut Vec::new(), message);
+    check_paths(&structure, message);
 
     for dialect in [Dialect::Rev1, Dialect::Rev2] {
         let mut out = Vec::new();
@@ -105,73 +105,42 @@ fn check_tree(structure: &Structure, message: &[u8]) {
     }
 }
 
-/// Every part that BODYSTRUCTURE shows can be fetched.
-fn check_paths(structure: &Structure, message_index: u32, path: &mut Vec<u32>, message: &[u8]) {
-    let numbers = || path.iter().copied();
-    let root = &structure.parts()[message_index as usize];
-    if path.len() > 20 {
-        return;
-    }
-    if !path.is_empty() && root.kind != PartKind::Multipart || path.is_empty() {
-        assert_eq!(structure.section(numbers(), SectionKind::Header).is_some(), path.is_empty());
-    }
-    let children: Vec<u32> = if root.kind == PartKind::Multipart { root.children.clone() } else { vec![message_index] };
-    for (number, &child) in children.iter().enumerate() {
-        path.push(number as u32 + 1);
-        let part = &structure.parts()[child as usize];
-        assert_eq!(structure.section(path.iter().copied(), SectionKind::Whole), Some(part.body.clone()));
-        assert_eq!(structure.section(path.iter().copied(), SectionKind::Mime), Some(part.header.clone()));
-        match part.kind {
-            PartKind::Leaf => {
-                assert_eq!(structure.section(path.iter().copied(), SectionKind::Text), None);
-                if let Ok(binary) = structure.binary(path.iter().copied()) {
-                    let (range, encoding) = binary.unwrap();
-                    let octets = &message[range.start as usize..range.end as usize];
-                    assert!(BinaryDecoder::decode_all(encoding, octets).len() <= octets.len());
-                }
-            }
-            PartKind::Message => {
-                let inner = part.children[0];
-                let nested = &structure.parts()[inner as usize];
-                assert_eq!(structure.section(path.iter().copied(), SectionKind::Header), Some(nested.header.clone()));
-                assert_eq!(structure.section(path.iter().copied(), SectionKind::Text), Some(nested.body.clone()));
-                assert_eq!(structure.binary(path.iter().copied()), Ok(None));
-                check_inner(structure, inner, path, message);
-            }
-            PartKind::Multipart => {
-                assert_eq!(structure.binary(path.iter().copied()), Ok(None));
-                check_inner(structure, child, path, message);
-            }
+/// The numbers of the parts of the message whose root this is, as RFC 9051, section 6.4.5.1, has them.
+fn numbered(structure: &Structure, root: u32, prefix: &[u32], out: &mut Vec<(Vec<u32>, u32)>) {
+    let part = |index: u32| &structure.parts()[index as usize];
+    let children = if part(root).kind == PartKind::Multipart { part(root).children.clone() } else { vec![root] };
+    for (number, &child) in (1..).zip(&children) {
+        let path = [prefix, &[number]].concat();
+        out.push((path.clone(), child));
+        match part(child).kind {
+            PartKind::Leaf => {}
+            PartKind::Multipart => numbered(structure, child, &path, out),
+            PartKind::Message => numbered(structure, part(child).children[0], &path, out),
         }
-        path.pop();
     }
-    path.push(children.len() as u32 + 1);
-    assert_eq!(structure.section(path.iter().copied(), SectionKind::Whole), None);
-    path.pop();
+    let beyond = [prefix, &[children.len() as u32 + 1]].concat();
+    assert_eq!(structure.section(beyond, SectionKind::Whole), None);
 }
 
-fn check_inner(structure: &Structure, index: u32, path: &mut Vec<u32>, message: &[u8]) {
-    let part = &structure.parts()[index as usize];
-    let children = if part.kind == PartKind::Multipart { part.children.clone() } else { vec![index] };
-    for (number, &child) in children.iter().enumerate() {
-        path.push(number as u32 + 1);
-        let found = structure.section(path.iter().copied(), SectionKind::Whole);
-        assert_eq!(found, Some(structure.parts()[child as usize].body.clone()));
-        path.pop();
-    }
-    for &child in &children {
-        if child != index && path.len() < 20 {
-            let position = children.iter().position(|&other| other == child).unwrap();
-            path.push(position as u32 + 1);
-            match structure.parts()[child as usize].kind {
-                PartKind::Leaf => {}
-                PartKind::Multipart => check_inner(structure, child, path, message),
-                PartKind::Message => {
-                    let nested = structure.parts()[child as usize].children[0];
-                    check_inner(structure, nested, path, message);
-                }
+/// Every part that BODYSTRUCTURE shows can be fetched, and nothing else of it.
+fn check_paths(structure: &Structure, message: &[u8]) {
+    let mut paths = Vec::new();
+    numbered(structure, 0, &[], &mut paths);
+    for (path, index) in paths {
+        let part = &structure.parts()[index as usize];
+        let section = |kind| structure.section(path.iter().copied(), kind);
+        assert_eq!(section(SectionKind::Whole), Some(part.body.clone()));
+        assert_eq!(section(SectionKind::Mime), Some(part.header.clone()));
+        let nested = (part.kind == PartKind::Message).then(|| &structure.parts()[part.children[0] as usize]);
+        assert_eq!(section(SectionKind::Header), nested.map(|nested| nested.header.clone()));
+        assert_eq!(section(SectionKind::Text), nested.map(|nested| nested.body.clone()));
+        match structure.binary(path.iter().copied()) {
+            Ok(None) => assert_ne!(part.kind, PartKind::Leaf),
+            Ok(Some((range, encoding))) => {
+                let octets = &message[range.start as usize..range.end as usize];
+                assert!(BinaryDecoder::decode_all(encoding, octets).len() <= octets.len());
             }
-            path.pop();
+            Err(Undecodable) => assert_eq!(part.transfer_encoding(), TransferEncoding::Unknown),
         }
     }
 }
