@@ -90,9 +90,10 @@ impl Draft {
     fn finish(&mut self) -> Done<()> {
         self.write(&[])?;
         let Some(file) = self.file.take() else { return Ok(()) };
-        if let Some(date) = self.about.internal_date {
-            file.set_modified(SystemTime::from(date))?;
-        }
+        // Where the index is lost, the file's time is all that tells the date.
+        let now = SystemTime::now();
+        file.set_modified(self.about.internal_date.map_or(now, SystemTime::from))?;
+        self.about.internal_date.get_or_insert(DateTime::from(now));
         Ok(file.sync_all()?)
     }
 }

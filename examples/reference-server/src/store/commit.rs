@@ -63,14 +63,8 @@ impl<'a> Txn<'a> {
         let row = table::mailbox(self.db, id)?.ok_or(Error::MailboxGone)?;
         let times = match folder::times(self.store.root(), &row.folder) {
             Ok(times) => times,
-            Err(error) if super::fault::is_missing(&error) => {
-                // Another program removed the folder, or a part of it.
-                self.folder(&row.folder).map_err(|fault| match fault.is_missing() {
-                    true => Fault::from(Error::MailboxGone),
-                    false => fault,
-                })?;
-                folder::times(self.store.root(), &row.folder)?
-            }
+            // Another program removed the folder, or a part of it.
+            Err(error) if super::fault::is_missing(&error) => return Err(Error::MailboxGone.into()),
             Err(error) => return Err(error.into()),
         };
         if times == (row.new_time, row.cur_time) {

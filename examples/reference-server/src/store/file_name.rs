@@ -75,7 +75,7 @@ pub(super) fn new_base(host: &str, sizes: Option<(u64, u64)>) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let mut base = format!(
-        "{}.M{}P{}Q{}R{:08x}.{}",
+        "{}.M{:06}P{}Q{}R{:08x}.{}",
         now.as_secs(),
         now.subsec_micros(),
         std::process::id(),

@@ -45,18 +45,9 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Opens the directories, and makes those that are missing from a folder that is there.
+    /// Opens the directories. None is made: another program may be about to remove the mailbox.
     pub(super) fn open(root: &Dir, folder: &str) -> Done<Arc<Self>> {
-        let open = |place: Place| -> io::Result<Dir> {
-            let path = path(folder, place);
-            match root.open_dir(&path) {
-                Err(error) if is_missing(&error) && root.is_dir(if folder.is_empty() { "." } else { folder }) => {
-                    make_private_dir(root, &path)?;
-                    root.open_dir(&path)
-                }
-                other => other,
-            }
-        };
+        let open = |place: Place| root.open_dir(path(folder, place));
         Ok(Arc::new(Self { cur: open(Place::Cur)?, new: open(Place::New)?, tmp: open(Place::Tmp)? }))
     }
 
@@ -73,6 +64,11 @@ impl Folder {
 /// The path of a directory of a folder, from the root.
 pub(super) fn path(folder: &str, place: Place) -> String {
     if folder.is_empty() { place.as_str().to_owned() } else { format!("{folder}/{}", place.as_str()) }
+}
+
+/// Whether all three directories of a folder are there.
+pub(super) fn is_whole(root: &Dir, folder: &str) -> bool {
+    Place::ALL.into_iter().all(|place| root.is_dir(path(folder, place)))
 }
 
 /// Makes the three directories in a folder that is there.

@@ -17,7 +17,7 @@ use rusqlite::params;
 
 use super::commit::Txn;
 use super::fault::{Done, is_missing};
-use super::folder::{self, Folder, Place, make_places, make_private_dir, read_small_file, replace_file, sync_dir};
+use super::folder::{self, Place, make_places, make_private_dir, read_small_file, replace_file, sync_dir};
 use super::name_codec::{DELIMITER, folder_of, name_of};
 use super::table::{self, MailboxRow};
 use super::{MaildirStore, transfer, uid_validity};
@@ -86,30 +86,20 @@ fn folders_on_disk(root: &Dir) -> Done<BTreeSet<String>> {
 /// The row of a mailbox of this name, on a thread that may block.
 pub(super) fn resolve(store: &Arc<MaildirStore>, name: &MailboxName) -> Done<MailboxRow> {
     let index = store.index();
-    for attempt in 0..2 {
-        let row = store.read(&index, |db| table::mailbox_named(db, name))?;
-        if let Some(row) = row
-            && store.root().is_dir(folder::path(&row.folder, Place::Cur))
-        {
-            return Ok(row);
-        }
-        // Perhaps another program made it, or lost one of its directories. The name alone tells of neither.
-        let folder = folder_of(name).ok();
-        if attempt > 0
-            || folder.is_none_or(|folder| !store.root().is_dir(if folder.is_empty() { "." } else { &folder }))
-        {
-            break;
-        }
-        let name = name.clone();
-        store.change_blocking(super::Durability::Lasting, move |txn| {
-            reconcile(txn)?;
-            if let Some(row) = table::mailbox_named(txn.db, &name)? {
-                Folder::open(txn.store.root(), &row.folder)?;
-            }
-            Ok(())
-        })?;
+    let known = store.read(&index, |db| table::mailbox_named(db, name))?;
+    if let Some(row) = known
+        && folder::is_whole(store.root(), &row.folder)
+    {
+        return Ok(row);
     }
-    Err(Error::NoSuchMailbox.into())
+    // Perhaps another program made it, or one of its directories is missing.
+    let name = name.clone();
+    store.change_blocking(super::Durability::Lasting, move |txn| {
+        reconcile(txn)?;
+        let row = table::mailbox_named(txn.db, &name)?.ok_or(Error::NoSuchMailbox)?;
+        make_places(txn.store.root(), &row.folder)?;
+        Ok(row)
+    })
 }
 
 /// Makes a mailbox.

@@ -37,7 +37,23 @@ pub(super) struct Pending(Mutex<Inner>);
 #[derive(Default)]
 struct Inner {
     learned: HashMap<(i64, u32), Learned>,
+    /// What was written last: a reader may look at the index as it was before.
+    written: HashMap<(i64, u32), Learned>,
     bytes: usize,
+    /// Whether a write is on its way.
+    queued: bool,
+}
+
+impl Inner {
+    /// Whether it is time to write, told once.
+    fn is_due(&mut self) -> bool {
+        let due = self.learned.len() >= ENOUGH || self.bytes >= ENOUGH_BYTES;
+        due && !std::mem::replace(&mut self.queued, true)
+    }
+
+    fn find<T>(&self, message: (i64, u32), what: impl Fn(&Learned) -> Option<T>) -> Option<T> {
+        self.learned.get(&message).and_then(&what).or_else(|| self.written.get(&message).and_then(&what))
+    }
 }
 
 impl Pending {
@@ -45,12 +61,12 @@ impl Pending {
     pub(super) fn remember(&self, mailbox: i64, uid: u32, summary: Bytes) -> bool {
         let mut inner = lock(&self.0);
         if inner.bytes + summary.len() > MOST_BYTES {
-            return true;
+            return inner.is_due();
         }
         inner.bytes += summary.len();
         let old = inner.learned.entry((mailbox, uid)).or_default().summary.replace(summary);
         inner.bytes -= old.map_or(0, |old| old.len());
-        inner.learned.len() >= ENOUGH || inner.bytes >= ENOUGH_BYTES
+        inner.is_due()
     }
 
     /// Takes the sizes of a message; returns whether it is time to write.
@@ -59,17 +75,17 @@ impl Pending {
         if inner.learned.len() < 4 * ENOUGH || inner.learned.contains_key(&(mailbox, uid)) {
             inner.learned.entry((mailbox, uid)).or_default().sizes = Some(sizes);
         }
-        inner.learned.len() >= ENOUGH
+        inner.is_due()
     }
 
     /// The summary of a message.
     pub(super) fn summary(&self, mailbox: i64, uid: u32) -> Option<Bytes> {
-        lock(&self.0).learned.get(&(mailbox, uid))?.summary.clone()
+        lock(&self.0).find((mailbox, uid), |learned| learned.summary.clone())
     }
 
     /// The sizes of a message.
     pub(super) fn sizes(&self, mailbox: i64, uid: u32) -> Option<Sizes> {
-        lock(&self.0).learned.get(&(mailbox, uid))?.sizes
+        lock(&self.0).find((mailbox, uid), |learned| learned.sizes)
     }
 
     /// Whether nothing waits.
@@ -77,9 +93,20 @@ impl Pending {
         lock(&self.0).learned.is_empty()
     }
 
+    /// Forgets what was written some time ago.
+    pub(super) fn retire(&self) {
+        let mut inner = lock(&self.0);
+        inner.written = HashMap::new();
+        inner.learned.shrink_to(ENOUGH);
+    }
+
     /// Writes all of it. It leaves when the change is committed.
     pub(super) fn write(&self, txn: &mut Txn<'_>) -> Done<()> {
-        let all: Vec<_> = lock(&self.0).learned.iter().map(|(message, learned)| (*message, learned.clone())).collect();
+        let all: Vec<_> = {
+            let mut inner = lock(&self.0);
+            inner.queued = false;
+            inner.learned.iter().map(|(message, learned)| (*message, learned.clone())).collect()
+        };
         let mut put = txn.db.prepare_cached(
             "INSERT OR REPLACE INTO summary (mailbox, uid, data) \
              SELECT mailbox, uid, ?3 FROM message WHERE mailbox = ?1 AND uid = ?2",
@@ -96,11 +123,13 @@ impl Pending {
         let store = std::sync::Arc::clone(txn.store);
         txn.afterwards(move || {
             let mut inner = lock(&store.pending.0);
+            inner.written.clear();
             for (message, written) in all {
                 let same = |learned: &Learned| learned.summary == written.summary && learned.sizes == written.sizes;
                 if inner.learned.get(&message).is_some_and(same) {
                     inner.learned.remove(&message);
-                    inner.bytes -= written.summary.map_or(0, |summary| summary.len());
+                    inner.bytes -= written.summary.as_ref().map_or(0, Bytes::len);
+                    inner.written.insert(message, written);
                 }
             }
         });

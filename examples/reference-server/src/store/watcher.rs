@@ -51,6 +51,18 @@ pub(super) struct Target {
     pub(super) mailbox: i64,
 }
 
+impl Target {
+    /// The kernel tells no more of it: a directory was removed. From now on it is polled.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only a kernel that told can cease to tell"))]
+    pub(super) fn unwatch(&self) {
+        if let Some(store) = self.store.upgrade()
+            && let Some(state) = lock(&store.live).get(&self.mailbox)
+        {
+            state.watched.store(false, Ordering::Release);
+        }
+    }
+}
+
 #[derive(Default)]
 struct News {
     heard: HashMap<(usize, i64), (Target, Heard)>,
@@ -271,7 +283,9 @@ fn look_after(accounts: &Accounts) {
 }
 
 fn tend(store: &Arc<MaildirStore>) -> Done<()> {
-    if !store.pending.is_empty() {
+    if store.pending.is_empty() {
+        store.pending.retire();
+    } else {
         store.write_pending();
     }
     notice_commits(store)?;

@@ -31,8 +31,7 @@ async fn check_rebuilt(home: &Home, before: UidValidity, rows_before: &[Row]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_index_is_built_anew() {
     let (home, validity, all) = filled().await;
-    let Home { dir, stores, store, account } = home;
-    drop((stores, store, account));
+    let dir = home.close().await;
     std::fs::remove_dir_all(dir.path().join("Maildir/pillarbox")).unwrap();
     let home = Home::at(dir, MaildirOptions::default()).await;
     check_rebuilt(&home, validity, &all).await;
@@ -41,8 +40,7 @@ async fn a_lost_index_is_built_anew() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_index_is_built_anew() {
     let (home, validity, all) = filled().await;
-    let Home { dir, stores, store, account } = home;
-    drop((stores, store, account));
+    let dir = home.close().await;
     let index = dir.path().join("Maildir/pillarbox/index.sqlite");
     // The journal may hold all that the file lacks.
     let _ = std::fs::remove_file(index.with_extension("sqlite-wal"));
@@ -72,8 +70,7 @@ async fn the_uid_validity_never_goes_back() {
     std::fs::write(home.path("pillarbox-uidvalidity"), "4200000000\n").unwrap();
     home.account.create(CreateRequest::new(name("later"))).await.unwrap();
     assert_eq!(home.select("later").await.snapshot.uid_validity.get(), 4_200_000_001);
-    let Home { dir, stores, store, account } = home;
-    drop((stores, store, account));
+    let dir = home.close().await;
     std::fs::remove_dir_all(dir.path().join("Maildir/pillarbox")).unwrap();
     let home = Home::at(dir, MaildirOptions::default()).await;
     assert!(home.select("later").await.snapshot.uid_validity.get() > 4_200_000_001);

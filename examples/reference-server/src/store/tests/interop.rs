@@ -67,8 +67,7 @@ async fn changes_while_nobody_looked_are_found_when_a_mailbox_is_opened() {
         home.append("INBOX", &format!("text {number}")).await;
     }
     assert_eq!(home.select("INBOX").await.snapshot.uids.count(), 4);
-    let Home { dir, stores, store, account } = home;
-    drop((stores, store, account));
+    let dir = home.close().await;
     let cur = dir.path().join("Maildir/cur");
     let files = names(&cur);
     std::fs::remove_file(cur.join(&files[0])).unwrap();

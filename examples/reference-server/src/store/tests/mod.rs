@@ -43,9 +43,18 @@ impl Home {
 
     /// The process ends and another one begins.
     pub(super) async fn restart(self) -> Self {
+        Self::at(self.close().await, MaildirOptions::default()).await
+    }
+
+    /// The process ends; no file is open any more.
+    pub(super) async fn close(self) -> TempDir {
         let Self { dir, stores, store, account } = self;
+        let open = Arc::downgrade(&store);
         drop((account, store, stores));
-        Self::at(dir, MaildirOptions::default()).await
+        while open.strong_count() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        dir
     }
 
     pub(super) fn path(&self, below: &str) -> PathBuf {

@@ -113,11 +113,12 @@ fn listen(mut inotify: Inotify, watcher: &Weak<Watcher>) {
                 }
                 continue;
             }
-            let target = match event.mask.contains(EventMask::IGNORED) {
-                true => lock(&kernel.targets).remove(&event.wd),
-                false => lock(&kernel.targets).get(&event.wd).cloned(),
-            };
+            let target = lock(&kernel.targets).get(&event.wd).cloned();
             let Some(target) = target else { continue };
+            if event.mask.contains(EventMask::IGNORED) {
+                lock(&kernel.targets).remove(&event.wd);
+                target.unwatch();
+            }
             let name = event.name.and_then(|name| name.to_str());
             if target.mailbox == 0 {
                 if name.is_some_and(|name| name.ends_with("-wal")) {
