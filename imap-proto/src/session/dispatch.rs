@@ -19,8 +19,8 @@ use crate::service::{
     sync,
 };
 use crate::wire::command::{
-    self, Append, Authenticate, CapabilityList, Command, CommandBody, CommandBuf, Create, Fetch, IdFields, List, Literal,
-    Login, Lsub, MailboxArg, Rename, Search, Select, SequenceSet, Status, Store, StoreOperation, Transfer,
+    self, Append, Authenticate, CapabilityList, Command, CommandBody, CommandBuf, Create, Fetch, IdFields, List,
+    Literal, Login, Lsub, MailboxArg, Rename, Search, Select, SequenceSet, Status, Store, StoreOperation, Transfer,
 };
 use crate::wire::encode::{self, Code, Condition};
 use crate::wire::error::ParseError;
@@ -105,7 +105,8 @@ impl Session {
                 Err(Completion::ok("LOGOUT completed"))
             }
             CommandBody::StartTls | CommandBody::Login(_) | CommandBody::Authenticate(_) if self.is_authenticated() => {
-                Err(Completion::bad(format!("{} is not possible after login", command.body.name())))
+                let text = format!("{} is not possible after login", command.body.name());
+                Err(Completion::bad(text).with(Code::ClientBug))
             }
             CommandBody::StartTls => self.start_tls(),
             CommandBody::Login(login) => self.login(login),
@@ -226,7 +227,11 @@ impl Session {
     }
 
     /// A command, and then what happened in the mailbox meanwhile.
-    fn telling(&mut self, command: impl Future<Output = Completion> + Send + 'static, telling: Telling) -> CommandFuture {
+    fn telling(
+        &mut self,
+        command: impl Future<Output = Completion> + Send + 'static,
+        telling: Telling,
+    ) -> CommandFuture {
         self.holds_expunges = telling == Telling::NoExpunge;
         match self.selected_mailbox() {
             Some(selected) if telling != Telling::Nothing => {
@@ -340,15 +345,12 @@ impl Session {
         if self.close_mailbox() && self.rev2 {
             encode::untagged(self.output.tail_mut(), Condition::Ok, Some(&Code::Closed), "The mailbox has been closed");
         }
-        Ok(Work {
-            future: Box::pin(select::select(context, name?, select.examine)),
-            mode: Mode::Wait,
-            changes: false,
-        })
+        Ok(Work { future: Box::pin(select::select(context, name?, select.examine)), mode: Mode::Wait, changes: false })
     }
 
     fn create(&mut self, context: Context, create: &Create<'_>) -> Outcome {
-        let text = create.mailbox.text(self.rev2).map_err(|error| Completion::no(error.to_string()).with(Code::Cannot))?;
+        let text =
+            create.mailbox.text(self.rev2).map_err(|error| Completion::no(error.to_string()).with(Code::Cannot))?;
         // A trailing delimiter only says that children will follow (RFC 9051, section 6.3.4).
         let delimiter = context.account.delimiter();
         let trimmed = delimiter.and_then(|delimiter| text.strip_suffix(delimiter));
@@ -365,7 +367,8 @@ impl Session {
         let reference = self.text(list.reference)?;
         let mut patterns = Vec::new();
         for pattern in list.patterns.iter() {
-            let pattern = pattern.text(self.rev2).map_err(|error| Completion::no(error.to_string()))?;
+            // A pattern that can't be that of a name is no error: it matches nothing (RFC 9051, section 6.3.9).
+            let Ok(pattern) = pattern.text(self.rev2) else { continue };
             if pattern.is_empty() && !list.extended {
                 self.output.put(&list::root(context.account.delimiter(), self.rev2));
                 return self.after("LIST completed");
@@ -378,9 +381,9 @@ impl Session {
 
     fn lsub(&mut self, context: Context, lsub: &Lsub<'_>) -> Outcome {
         let reference = self.text(lsub.reference)?;
-        let pattern = lsub.pattern.text(self.rev2).map_err(|error| Completion::no(error.to_string()))?;
+        let pattern = lsub.pattern.text(self.rev2).ok();
         let plan = list::Plan {
-            patterns: vec![format!("{reference}{pattern}")],
+            patterns: pattern.map(|pattern| format!("{reference}{pattern}")).into_iter().collect(),
             selection: command::ListSelection::default(),
             returns: command::ListReturn::default(),
             lsub: true,
@@ -488,4 +491,3 @@ pub(crate) fn syntax(error: &ParseError) -> Completion {
     let completion = Completion::bad(error.to_string());
     if error.is_limit() { completion.with(Code::Limit) } else { completion }
 }
-
