@@ -35,6 +35,8 @@ pub struct ImapConversation {
     verdict: Option<Completion>,
     /// What the command at work is, where the session has to know at its end.
     kind: Kind,
+    /// What waits in the input is not whole: more has to be read, however much there is. The framer bounds it.
+    incomplete: bool,
     eof: bool,
     gone: bool,
     /// The server wants the session to end with this text.
@@ -101,6 +103,7 @@ impl ImapConversation {
             work: None,
             verdict: None,
             kind: Kind::Command,
+            incomplete: false,
             eof: false,
             gone: false,
             leave: None,
@@ -113,6 +116,7 @@ impl ImapConversation {
         let session = &mut self.session;
         let work = match session.framer.next(&mut session.input) {
             Frame::Incomplete => {
+                self.incomplete = true;
                 if self.eof {
                     session.end(Next::Close);
                     return true;
@@ -163,6 +167,7 @@ impl ImapConversation {
             Mode::Wait => false,
             Mode::Idle => match session.framer.next_line(&mut session.input) {
                 Frame::Incomplete => {
+                    self.incomplete = true;
                     if self.eof {
                         session.port.end_idle();
                         work.mode = Mode::Wait;
@@ -258,6 +263,7 @@ impl ImapConversation {
 
     /// The command at work needs input and there is none. At the end of the stream there never will be.
     fn starve(&mut self) -> bool {
+        self.incomplete = true;
         if !self.eof {
             return false;
         }
@@ -337,14 +343,14 @@ impl Conversation for ImapConversation {
     fn read_buf(&mut self) -> Option<&mut BytesMut> {
         let session = &mut self.session;
         let limits = &session.config.limits;
-        let full = session.output.len() >= limits.output_high_water || session.input.len() >= limits.input_high_water;
-        // A literal that is gathered may be larger than the mark; the framer bounds it.
-        let gathering = self.work.is_none() && !session.framer.is_between_commands();
-        let wants = session.ending().is_none() && !self.eof && !self.gone && (!full || gathering);
+        let full = session.output.len() >= limits.output_high_water
+            || (session.input.len() >= limits.input_high_water && !self.incomplete);
+        let wants = session.ending().is_none() && !self.eof && !self.gone && !full;
         wants.then_some(&mut session.input)
     }
 
     fn handle_read(&mut self, now: Instant) {
+        self.incomplete = false;
         self.session.heard(now);
     }
 

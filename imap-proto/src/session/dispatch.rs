@@ -465,7 +465,7 @@ impl Session {
         });
         // IMAP4rev2 knows no other response (RFC 9051, section 6.4.4).
         let returns = returns.or(self.rev2.then(|| SearchReturn { all: true, ..SearchReturn::default() }));
-        let plan = search::Plan { query, within: selected.view.uids().clone(), uid: search.uid, returns };
+        let plan = search::Plan { query, within: selected.view.present(), uid: search.uid, returns };
         let telling = if search.uid { Telling::All } else { Telling::NoExpunge };
         Ok(self.read(search::search(context, mailbox, plan), telling))
     }

@@ -37,6 +37,11 @@ impl View {
         &self.uids
     }
 
+    /// The messages that the client knows and that are still there, as far as is known.
+    pub(crate) fn present(&self) -> UidSet {
+        if self.gone.is_empty() { self.uids.clone() } else { self.uids.difference(&self.gone) }
+    }
+
     pub(crate) fn recent(&self) -> &UidSet {
         &self.recent
     }
