@@ -4,6 +4,9 @@
 //! * [`conversation`]: the contract between a protocol state machine and the loop that does its input and output.
 //! * [`auth`]: credentials, and the SASL mechanisms as state machines.
 //! * [`mail`]: UIDs, mod-sequences, flags, mailbox names: the vocabulary of mail stores.
+//! * [`Signal`] and [`ModSeqs`]: live updates, for backends that keep mod-sequences and for those that don't.
+//! * `memory` (feature): a whole mail store in memory, for test suites.
+//! * `conformance` (feature): checks whether a backend keeps the rules.
 //!
 //! Nothing here opens a socket, reads a clock or names a runtime.
 #![forbid(unsafe_code)]

@@ -191,6 +191,7 @@ const CHECKS: &[Check] = checks! {
     "status" reads reading::status: "STATUS agrees with the rows";
     "rows-order" reads reading::order: "rows come in the order asked, each once, whatever the batch";
     "rows-data" reads reading::data: "rows tell what was asked";
+    "search" reads reading::search: "what the backend finds itself is what the rows say";
     "message-reads" reads reading::reads: "reading in pieces gives the message, and as much as its length says";
     "append" writes appending::stores: "APPEND stores octets, flags and date, and gives ascending UIDs";
     "append-several" writes appending::several: "several messages are added in order, at once";

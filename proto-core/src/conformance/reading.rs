@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::world::{Doing as _, Stop, World, content, ensure, ordered_rows, refused, rows, same};
-use crate::backend::{Error, FetchData, FetchRequest, StatusItems, StatusRequest};
+use crate::backend::{Error, FetchData, FetchRequest, Query, Row, SearchRequest, StatusItems, StatusRequest, StoreOp};
 use crate::mail::{SystemFlags, Uid, UidSet};
 
 pub(super) async fn snapshot(world: &World) -> Result<(), Stop> {
@@ -36,7 +36,7 @@ pub(super) async fn status(world: &World) -> Result<(), Stop> {
     if !world.subject.read_only {
         let (name, opened) = world.filled(5).await?;
         let store = |flags: SystemFlags, uids: UidSet| {
-            opened.mailbox.store(crate::backend::StoreRequest::new(uids, crate::backend::StoreOp::Add, flags.into()))
+            opened.mailbox.store(crate::backend::StoreRequest::new(uids, StoreOp::Add, flags.into()))
         };
         let first = opened.snapshot.uids.first().map_or_else(UidSet::new, UidSet::from);
         store(SystemFlags::SEEN, opened.snapshot.uids.difference(&first)).await.doing("STORE")?;
@@ -136,6 +136,46 @@ pub(super) async fn data(world: &World) -> Result<(), Stop> {
         ensure!(row.content.is_none(), "message {} came inline unasked", row.uid);
     }
     Ok(())
+}
+
+pub(super) async fn search(world: &World) -> Result<(), Stop> {
+    let opened = world.some_mailbox().await?;
+    if !world.subject.read_only {
+        let some: UidSet = opened.snapshot.uids.iter().step_by(3).collect();
+        super::flags::store_flags(&opened, some, StoreOp::Add, SystemFlags::SEEN).await?;
+    }
+    let data = FetchData { size: true, internal_date: true, ..FetchData::FLAGS };
+    let rows = rows(&*opened.mailbox, &UidSet::full(), data).await?;
+    let half: UidSet = opened.snapshot.uids.iter().skip(1).step_by(2).collect();
+    let size = rows.iter().filter_map(|row| row.size).sum::<u64>() / (rows.len().max(1) as u64);
+    let day = rows.first().and_then(|row| row.internal_date).map_or(0, |date| date.days());
+    let seen = || Query::Flags(SystemFlags::SEEN);
+    let not = |query| Query::Not(Box::new(query));
+    type Test<'a> = Box<dyn Fn(&Row) -> bool + Send + Sync + 'a>;
+    let is_seen = |row: &Row| row.flags.system.contains(SystemFlags::SEEN);
+    let queries: Vec<(Query, Test<'_>)> = vec![
+        (Query::All, Box::new(|_| true)),
+        (seen(), Box::new(is_seen)),
+        (not(seen()), Box::new(move |row| !is_seen(row))),
+        (Query::Larger(size), Box::new(|row| row.size > Some(size))),
+        (Query::Smaller(size), Box::new(|row| row.size < Some(size))),
+        (Query::Uids(half.clone()), Box::new(|row| half.contains(row.uid))),
+        (Query::On(day), Box::new(|row| row.internal_date.is_some_and(|date| date.days() == day))),
+        (Query::Before(day), Box::new(|row| row.internal_date.is_some_and(|date| date.days() < day))),
+        (Query::And(vec![seen(), Query::Uids(half.clone())]), Box::new(|row| is_seen(row) && half.contains(row.uid))),
+        (Query::Or(vec![seen(), Query::Uids(half.clone())]), Box::new(|row| is_seen(row) || half.contains(row.uid))),
+    ];
+    let mut answered = false;
+    for (query, test) in queries {
+        for within in [UidSet::full(), half.clone()] {
+            let request = SearchRequest::new(query.clone(), within.clone());
+            let Some(found) = opened.mailbox.search(&request).await.doing("SEARCH")? else { continue };
+            answered = true;
+            let expected: UidSet = rows.iter().filter(|row| test(row)).map(|row| row.uid).collect();
+            same!(found, expected.intersection(&within), "messages that match {query:?} within {within}");
+        }
+    }
+    if answered { Ok(()) } else { Err(Stop::Skip("the backend leaves searching to the library".to_owned())) }
 }
 
 pub(super) async fn reads(world: &World) -> Result<(), Stop> {

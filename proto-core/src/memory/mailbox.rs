@@ -7,12 +7,13 @@ use bytes::Bytes;
 
 use super::body::MemoryMessage;
 use super::hook::{Call, Hooks};
+use super::search::search;
 use super::shelf::{Shelf, State};
 use super::table::{Entry, Table};
 use super::tree::remove_all;
 use crate::backend::{
     Access, Batch, Changes, ChangesRequest, Error, ExpungeRequest, Expunged, FetchData, FetchRequest, Mailbox, Message,
-    Result, Rows, StoreRequest, Stored,
+    Result, Rows, SearchRequest, StoreRequest, Stored,
 };
 use crate::mail::{ModSeq, Uid, UidSet};
 
@@ -87,6 +88,17 @@ impl Mailbox for MemoryMailbox {
         let expunged = remove_all(&self.shelf, &request.uids, request.only_deleted);
         leave.leave().await;
         expunged
+    }
+
+    async fn search(&self, request: &SearchRequest) -> Result<Option<UidSet>> {
+        let leave = self.hooks.enter(Call::Search).await?;
+        let found = {
+            let state = self.shelf.look();
+            state.standing()?;
+            search(&state.entries, &state.uids, request)
+        };
+        leave.leave().await;
+        Ok(found)
     }
 
     async fn remember(&self, uid: Uid, summary: Bytes) {

@@ -41,6 +41,7 @@ mod direct;
 mod hook;
 mod login;
 mod mailbox;
+mod search;
 mod shelf;
 mod store;
 mod table;

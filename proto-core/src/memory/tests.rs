@@ -376,3 +376,47 @@ fn a_hook_holds_and_fails_calls() {
     store.unhook();
     append(&account, "INBOX", "x").unwrap();
 }
+
+#[test]
+fn searches_that_need_no_text_are_answered() {
+    let date = DateTime::parse(b"17-Jul-1996 02:44:25 -0700").unwrap();
+    let store = builder()
+        .deliver("alice", "INBOX", NewMessage::new("12345").flags(SystemFlags::SEEN).received(date))
+        .deliver("alice", "INBOX", NewMessage::new("123").flags(keyword("$Work")).received(date))
+        .message("alice", "INBOX", SystemFlags::SEEN | SystemFlags::DELETED, "1")
+        .build()
+        .unwrap();
+    let opened = select(&account(&store, "alice"), "INBOX");
+    let found = |query: Query| {
+        let found = block_on(opened.mailbox.search(&SearchRequest::new(query, UidSet::full()))).unwrap();
+        found.map(|found| found.to_string())
+    };
+    let not = |query| Query::Not(Box::new(query));
+    let work = Query::Keyword(Keyword::new("$WORK").unwrap());
+    let last = opened.snapshot.modseq;
+    for (query, expected) in [
+        (Query::All, "1:3"),
+        (Query::Flags(SystemFlags::SEEN), "1,3"),
+        (Query::Flags(SystemFlags::SEEN | SystemFlags::DELETED), "3"),
+        (work.clone(), "2"),
+        (not(work.clone()), "1,3"),
+        (Query::Larger(3), "1"),
+        (Query::Smaller(4), "2:3"),
+        (Query::On(date.days()), "1:2"),
+        (Query::Before(date.days()), "3"),
+        (Query::Since(date.days() + 1), ""),
+        (Query::ReceivedUntil(date.unix()), "1:3"),
+        (Query::ReceivedFrom(date.unix() + 1), ""),
+        (Query::ModSeq(last), "3"),
+        (Query::Uids(uids(2..=9)), "2:3"),
+        (Query::And(vec![Query::Flags(SystemFlags::SEEN), not(Query::Flags(SystemFlags::DELETED))]), "1"),
+        (Query::Or(vec![work, Query::Larger(4)]), "1:2"),
+        (Query::Or(vec![]), ""),
+        (Query::And(vec![]), "1:3"),
+    ] {
+        assert_eq!(found(query.clone()).as_deref(), Some(expected), "{query:?}");
+    }
+    assert_eq!(found(not(Query::Body("x".into()))), None);
+    let request = SearchRequest::new(Query::All, uids(1..=1));
+    assert_eq!(block_on(opened.mailbox.search(&request)).unwrap(), Some(uids(1..=1)));
+}
