@@ -33,6 +33,15 @@ impl<'a> Control<'a> {
         number % bound.max(1)
     }
 
+    /// A number that follows from all decisions to come, for whoever decides on its own.
+    #[must_use]
+    pub fn clone_seed(&self) -> u64 {
+        self.bytes
+            .as_slice()
+            .iter()
+            .fold(self.state, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
+    }
+
     /// A length of a piece: mostly short, now and then long.
     pub fn piece(&mut self) -> usize {
         let choice = self.byte();
@@ -47,9 +56,9 @@ impl<'a> Control<'a> {
 /// Splits an input into its text and its decisions.
 #[must_use]
 pub fn split(data: &[u8]) -> (&[u8], Control<'_>) {
-    let seed = data.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let seed = data
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
     let at = data.windows(SEPARATOR.len()).rposition(|window| window == SEPARATOR);
     match at {
         // The line end before the separator belongs to the text.

@@ -63,7 +63,8 @@ fn run(text: &[u8], limits: FrameLimits, choices: u8, mut piece: impl FnMut(usiz
     let room = limits.line + usize::try_from(limits.literals).unwrap() + ROOM;
     loop {
         let before = input.len();
-        let (frame, grown) = heap::growth(|| if lines { framer.next_line(&mut input) } else { framer.next(&mut input) });
+        let (frame, grown) =
+            heap::growth(|| if lines { framer.next_line(&mut input) } else { framer.next(&mut input) });
         assert!(input.len() <= before, "the framer only takes");
         assert!(grown <= 4 * before + 4096, "{grown} octets of heap for {before} octets of input");
         match frame {

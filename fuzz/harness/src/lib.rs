@@ -15,5 +15,11 @@
 
 pub mod command;
 pub mod control;
+pub mod drive;
 pub mod framer;
 pub mod heap;
+pub mod imap;
+pub mod message;
+pub mod pop3;
+pub mod responses;
+pub mod store;

@@ -38,3 +38,18 @@ fn framer() {
 fn command() {
     replay("command", pillarbox_fuzz_harness::command::command);
 }
+
+#[test]
+fn imap() {
+    replay("imap", pillarbox_fuzz_harness::imap::imap);
+}
+
+#[test]
+fn pop3() {
+    replay("pop3", pillarbox_fuzz_harness::pop3::pop3);
+}
+
+#[test]
+fn message() {
+    replay("message", pillarbox_fuzz_harness::message::message);
+}
