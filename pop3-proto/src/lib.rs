@@ -1,7 +1,7 @@
 //! The POP3 server protocol (RFC 1939, RFC 2449) as a state machine without sockets, clocks or a runtime, over any
 //! [`Backend`](pillarbox_proto_core::backend::Backend).
 //!
-//! A [`Pop3Service`] holds what all its connections share. For each client it makes a [`Pop3`], which is a
+//! A [`Pop3Service`] holds what all its connections share. For each client it makes a [`Pop3Conversation`], which is a
 //! [`Conversation`](pillarbox_proto_core::Conversation): bytes go in, bytes come out, and whoever owns the socket
 //! drives it with the loop that the [`conversation`](pillarbox_proto_core::conversation) module describes.
 //!
@@ -64,7 +64,7 @@ mod session;
 mod wire;
 
 pub use config::{Config, Limits, Timeouts};
-pub use service::{Pop3, Pop3Service};
+pub use service::{Pop3Conversation, Pop3Service};
 
 /// The code in the README compiles.
 #[cfg(doctest)]

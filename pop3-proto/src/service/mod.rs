@@ -46,10 +46,10 @@ impl Pop3Service {
     /// A client has connected. In [`TlsMode::Connection`](pillarbox_proto_core::connection::TlsMode::Connection) the
     /// handshake is done already, and the connection says so.
     #[must_use]
-    pub fn connect(&self, connection: Connection, now: Instant) -> Pop3 {
+    pub fn connect(&self, connection: Connection, now: Instant) -> Pop3Conversation {
         let questions = self.backend.questions();
         let session = Session::new(Arc::clone(&self.config), questions, connection, Arc::clone(&self.env), now);
-        Pop3 {
+        Pop3Conversation {
             service: self.clone(),
             session,
             running: None,
@@ -68,7 +68,7 @@ impl fmt::Debug for Pop3Service {
 }
 
 /// One client's connection: a [`Conversation`] in POP3.
-pub struct Pop3 {
+pub struct Pop3Conversation {
     service: Pop3Service,
     session: Session,
     running: Option<Running>,
@@ -79,9 +79,9 @@ pub struct Pop3 {
     gone: bool,
 }
 
-impl fmt::Debug for Pop3 {
+impl fmt::Debug for Pop3Conversation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pop3").field("connection", self.session.connection()).finish_non_exhaustive()
+        f.debug_struct("Pop3Conversation").field("connection", self.session.connection()).finish_non_exhaustive()
     }
 }
 
@@ -116,7 +116,7 @@ enum Step {
     Waits,
 }
 
-impl Pop3 {
+impl Pop3Conversation {
     fn work(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Next> {
         for _ in 0..STEPS {
             let changing = self.running.as_ref().is_some_and(|running| running.change);
@@ -249,7 +249,7 @@ async fn finish(open: OpenMaildrop, request: FinishRequest) -> Done {
     })
 }
 
-impl Conversation for Pop3 {
+impl Conversation for Pop3Conversation {
     fn read_buf(&mut self) -> Option<&mut BytesMut> {
         if self.gone || !self.session.wants_input() { None } else { Some(&mut self.session.lines.buffer) }
     }

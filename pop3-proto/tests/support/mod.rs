@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
-use pillarbox_pop3_proto::{Config, Pop3, Pop3Service};
+use pillarbox_pop3_proto::{Config, Pop3Conversation, Pop3Service};
 use pillarbox_proto_core::backend::Backend;
 use pillarbox_proto_core::connection::{SessionId, TlsInfo};
 use pillarbox_proto_core::conversation::{Conversation, Next, Upgraded};
@@ -32,7 +32,7 @@ impl Wake for Flag {
 
 /// The other end of a conversation, in virtual time.
 pub struct Client {
-    pub conversation: Pop3,
+    pub conversation: Pop3Conversation,
     pub now: Instant,
     /// All that has been received and not been taken.
     pub received: Vec<u8>,
