@@ -7,9 +7,14 @@ use crate::connection::Connection;
 /// Checks a name and a password in the one way that IMAP's LOGIN, POP3's USER/PASS and the mechanisms PLAIN and LOGIN
 /// share: both are prepared first ([`prepare_user`], [`prepare_password`]), so that a password good for one is good for all.
 ///
+/// A password that is empty, or that nothing is left of when it is prepared, is good for nobody and never reaches the
+/// authenticator (RFC 4616, section 2): a directory asked with an empty one may answer that anybody is welcome. Nor
+/// does one with a NUL, which a library in C would take for shorter than it is.
+///
 /// # Errors
 ///
-/// As [`Authenticator::check_password`]; [`Error::AuthenticationFailed`] too for a name that can't be anybody's.
+/// As [`Authenticator::check_password`]; [`Error::AuthenticationFailed`] too for a name that can't be anybody's and for
+/// such a password.
 pub async fn verify_password(
     authenticator: &dyn Authenticator,
     connection: &Connection,
@@ -18,5 +23,8 @@ pub async fn verify_password(
 ) -> Result<Identity> {
     let Some(user) = prepare_user(user) else { return Err(Error::AuthenticationFailed) };
     let password = prepare_password(password);
+    if password.expose().is_empty() || password.expose().contains(&0) {
+        return Err(Error::AuthenticationFailed);
+    }
     authenticator.check_password(connection, &user, &password).await
 }

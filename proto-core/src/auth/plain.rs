@@ -2,7 +2,7 @@
 
 use super::exchange::{SaslError, act_as};
 use super::{Identity, Secret, prepare_user, verify_password};
-use crate::backend::{Authenticator, Error};
+use crate::backend::Authenticator;
 use crate::connection::Connection;
 
 /// PLAIN: `[authzid] NUL authcid NUL passwd` (RFC 4616, section 2).
@@ -18,9 +18,6 @@ pub(super) async fn plain(
     };
     if password.contains(&0) {
         return Err(MALFORMED);
-    }
-    if password.is_empty() {
-        return Err(Error::AuthenticationFailed.into());
     }
     let identity = verify_password(authenticator, connection, authcid, &Secret::new(password)).await?;
     // The client may name itself as the identity to act as, in its own spelling.
@@ -65,9 +62,6 @@ impl Login {
         password: &[u8],
     ) -> Result<Identity, SaslError> {
         let user = self.user.take().unwrap_or_default();
-        if password.is_empty() {
-            return Err(Error::AuthenticationFailed.into());
-        }
         Ok(verify_password(authenticator, connection, &user, &Secret::new(password)).await?)
     }
 }

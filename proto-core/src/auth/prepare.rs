@@ -12,7 +12,8 @@ const MAX_USER: usize = 1024;
 #[must_use]
 pub fn prepare_user(user: &[u8]) -> Option<Cow<'_, str>> {
     let user = std::str::from_utf8(user).ok().filter(|user| user.len() <= MAX_USER)?;
-    stringprep::saslprep(user).ok().filter(|user| !user.is_empty())
+    // One character may become eighteen.
+    stringprep::saslprep(user).ok().filter(|user| (1..=MAX_USER).contains(&user.len()))
 }
 
 /// A password as mechanisms compare it: prepared by SASLprep (RFC 4013) where that is possible, else as it is, since old
@@ -40,6 +41,7 @@ mod tests {
         assert_eq!(prepare_user(b""), None);
         assert_eq!(prepare_user(b"caf\xe9"), None);
         assert_eq!(prepare_user(&[b'a'; MAX_USER + 1]), None);
+        assert_eq!(prepare_user("\u{fdfa}".repeat(100).as_bytes()), None, "300 octets that become 3,300");
     }
 
     #[test]

@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-/// A password, key or token: wiped from memory when dropped, and printed as `***`.
-#[derive(Clone, PartialEq, Eq)]
+/// A password, key or token: wiped from memory when dropped, and printed as `***`. Comparing two takes a time that tells
+/// nothing but whether they are equally long.
+#[derive(Clone, Eq)]
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
@@ -24,6 +26,12 @@ impl Secret {
     #[must_use]
     pub fn expose_str(&self) -> Option<&str> {
         std::str::from_utf8(&self.0).ok()
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose().ct_eq(other.expose()).into()
     }
 }
 

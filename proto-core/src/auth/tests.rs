@@ -124,6 +124,38 @@ fn login() {
     }
 }
 
+/// A directory that takes a login without a password for an anonymous one, and welcomes everybody.
+struct Welcoming;
+
+#[async_trait]
+impl Authenticator for Welcoming {
+    async fn check_password(&self, _: &Connection, user: &str, _: &Secret) -> Result<Identity> {
+        Ok(Identity::new(user))
+    }
+}
+
+#[test]
+fn a_password_that_is_none_never_reaches_the_authenticator() {
+    let check = |password: &[u8]| block_on(verify_password(&Welcoming, &connection(), b"tim", &Secret::new(password)));
+    assert!(check(b"x").is_ok());
+    // The second is a soft hyphen, which preparation maps to nothing (RFC 4013, section 2.1).
+    for password in [&b""[..], "\u{ad}".as_bytes(), b"\0", b"tanstaaf\0", b"\0tanstaaf"] {
+        assert!(matches!(check(password), Err(Error::AuthenticationFailed)), "{password:?}");
+    }
+    for message in ["\0tim\0", "\0tim\0\u{ad}"] {
+        let mut exchange = exchange(Mechanism::Plain);
+        let outcome = block_on(exchange.step(&Welcoming, Some(message.as_bytes())));
+        assert!(matches!(outcome, Err(SaslError::Refused(Error::AuthenticationFailed))), "{outcome:?}");
+    }
+}
+
+#[test]
+fn secrets_compare_by_what_they_hold() {
+    assert_eq!(Secret::new("a"), Secret::new("a"));
+    assert_ne!(Secret::new("a"), Secret::new("b"));
+    assert_ne!(Secret::new("a"), Secret::new("ab"));
+}
+
 #[test]
 fn external() {
     assert_eq!(done(run(Mechanism::External, &[None, Some(b"")])), Identity::new("fred@example.com"));
