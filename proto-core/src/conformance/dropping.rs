@@ -6,8 +6,10 @@
 use std::collections::BTreeMap;
 
 use super::patience::{dropped_after, eventually};
-use super::world::{Sample, Stop, World, copy_request, ensure, same, try_append};
-use crate::backend::{CreateRequest, Error, ExpungeRequest, OpenRequest, Opened, RenameRequest, StoreOp, StoreRequest};
+use super::world::{Doing as _, Sample, Stop, World, copy_request, ensure, same, try_append};
+use crate::backend::{
+    CreateRequest, Error, ExpungeRequest, FinishRequest, OpenRequest, Opened, RenameRequest, StoreOp, StoreRequest,
+};
 use crate::mail::{Flags, MailboxName, SystemFlags, Uid, UidSet};
 
 /// A call that waits more often than this is let run.
@@ -210,6 +212,55 @@ pub(super) async fn expunge(world: &World) -> Result<(), Stop> {
         })?;
         if completed {
             break;
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn finish(world: &World) -> Result<(), Stop> {
+    let samples = Sample::several(3);
+    for polls in 0..MOST_POLLS {
+        let (name, _) = world.filled(3).await?;
+        let open = || world.account.open(OpenRequest::maildrop(name.clone()));
+        let held = open().await.doing("opening a maildrop")?;
+        let delete: UidSet = held.snapshot.uids.iter().take(2).collect();
+        let request = FinishRequest::new(held.snapshot.uids.clone(), delete, 1_000_000_000);
+        let completed = answered("finishing", dropped_after(polls, held.mailbox.finish(request)).await)?;
+        drop(held);
+        whole!(polls, {
+            let present = present(world, &name, &samples).await?;
+            ensure!(present.last() == Some(&true), "a message that was not marked is gone");
+            ensure!(!completed || present == [false, false, true], "it succeeded, but left {present:?}");
+            // The maildrop is free again.
+            open().await.doing("opening the maildrop again").map(|_| ())
+        })?;
+        if completed {
+            break;
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn subscribe(world: &World) -> Result<(), Stop> {
+    for subscribed in [true, false] {
+        for polls in 0..MOST_POLLS {
+            let name = world.mailbox().await?;
+            if !subscribed {
+                world.account.subscribe(&name, true).await.doing("SUBSCRIBE")?;
+            }
+            let done = dropped_after(polls, world.account.subscribe(&name, subscribed)).await;
+            if let Some(Err(Error::Cannot(_) | Error::NoPermission)) = done {
+                return Err(Stop::Skip("SUBSCRIBE is not offered".to_owned()));
+            }
+            let completed = answered("SUBSCRIBE", done)?;
+            whole!(polls, {
+                let told = world.entry(&name).await?.is_some_and(|entry| entry.exists && entry.subscribed);
+                ensure!(!completed || told == subscribed, "it succeeded, but the mailbox is subscribed: {told}");
+                Ok(())
+            })?;
+            if completed {
+                break;
+            }
         }
     }
     Ok(())

@@ -226,6 +226,8 @@ const CHECKS: &[Check] = checks! {
     "drop-move" writes dropping::moved: "a MOVE that is dropped leaves each message in one place";
     "drop-store" writes dropping::store: "a STORE that is dropped changes each message wholly or not at all";
     "drop-expunge" writes dropping::expunge: "an EXPUNGE that is dropped leaves the rest whole";
+    "drop-finish" writes dropping::finish: "the end of a POP3 session that is dropped removes each message or leaves it";
+    "drop-subscribe" writes dropping::subscribe: "a SUBSCRIBE that is dropped happens or not";
     "drop-create-delete" writes dropping::create_delete: "a CREATE or DELETE that is dropped happens or not";
     "drop-rename" writes dropping::rename: "a RENAME that is dropped moves the whole tree or nothing";
 };
