@@ -248,6 +248,22 @@ fn a_signal_lets_clients_know_and_ends_with_success() {
 }
 
 #[test]
+fn a_second_signal_ends_at_once() {
+    let place = Place::with_config(&support::CONFIG.replace("\"5s\"", "\"10m\""));
+    let server = place.start();
+    // A command that is under way, and does not end.
+    let mut imap = server.imap();
+    imap.begin("APPEND INBOX {100}");
+    assert!(text(&imap.response().unwrap()).starts_with('+'));
+    server.signal("TERM");
+    while !server.log().contains("shutting down") {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(128 + 15));
+}
+
+#[test]
 fn users_come_and_go_while_the_server_runs() {
     let place = Place::new();
     let server = place.start();

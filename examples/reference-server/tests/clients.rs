@@ -262,7 +262,11 @@ impl Mbsync {
              Channel c\nFar :far:\nNear :near:\nPatterns *\nCreate Both\nRemove Both\nExpunge Both\nSyncState *\n",
             port = server.port(listener),
             certificate = place.certificate().display(),
-            mechanism = if tls == "None" { "LOGIN" } else { "PLAIN" },
+            mechanism = match tls {
+                "None" => "SCRAM-SHA-256",
+                "STARTTLS" => "LOGIN",
+                _ => "PLAIN",
+            },
             local = local.display(),
         );
         fs::write(&config, text).unwrap();

@@ -44,8 +44,8 @@ pub(super) fn serve(place: &Place, ready_file: Option<&Path>) -> Result<ExitCode
         signals.first().await;
         Ok(drain(&handle, config, &mut signals).await)
     });
-    // Work that is still under way has had its time.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    // Work that is still under way has had its time; what it has not answered, it has not promised.
+    runtime.shutdown_background();
     code
 }
 

@@ -214,7 +214,9 @@ impl Batch {
         let append = match account.append(request).await {
             Err(Error::NoSuchMailbox) => {
                 match account.create(CreateRequest::new(name.clone())).await {
-                    Ok(_) | Err(Error::AlreadyExists) => {}
+                    // Many programs show only what is subscribed to; it is no loss where that can't be.
+                    Ok(_) => drop(account.subscribe(&name, true).await),
+                    Err(Error::AlreadyExists) => {}
                     Err(error) => return Err(refused(&name, &error)),
                 }
                 request = AppendRequest::new(name.clone());

@@ -3,7 +3,7 @@ use std::time::{Duration, SystemTime};
 
 use pillarbox_proto_core::Connection;
 use pillarbox_proto_core::auth::Identity;
-use pillarbox_proto_core::backend::{Backend, Batch, FetchData, FetchRequest, OpenRequest};
+use pillarbox_proto_core::backend::{Backend, Batch, FetchData, FetchRequest, ListRequest, OpenRequest};
 use pillarbox_proto_core::memory::MemoryBackend;
 use std::sync::Arc;
 
@@ -106,6 +106,9 @@ async fn a_maildir_with_folders_flags_and_keywords() {
     let inbox = contents(&*account, "INBOX").await;
     assert_eq!(inbox[0], (String::new(), 1_000_000_007, "one\r\n".to_owned()));
     assert_eq!((inbox[1].0.as_str(), inbox[1].2.as_str()), ("\\Flagged \\Seen $Junk work", "two\r\n"));
+    let listed = account.list(&ListRequest::all()).await.unwrap();
+    let subscribed: Vec<_> = listed.iter().filter(|entry| entry.subscribed).map(|entry| entry.name.as_str()).collect();
+    assert!(subscribed.contains(&"Sent") && subscribed.contains(&"A\u{fc}/b"), "{subscribed:?}");
     let sent = contents(&*account, "Sent").await;
     assert_eq!(sent[0].0, "\\Answered \\Deleted \\Draft $Forwarded");
     assert_eq!(contents(&*account, "A\u{fc}/b").await[0].2, "deep\0\r\n");

@@ -184,6 +184,8 @@ impl Users {
         let result = change(&mut table)?;
         let text = file::write(&table)?;
         files::replace(&self.path, text.as_bytes(), 0o600).map_err(|error| failed(&error))?;
+        let stamp = stamp(&self.path).map_err(|error| failed(&error))?;
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Known { stamp, table: Arc::new(table) };
         Ok(result)
     }
 }

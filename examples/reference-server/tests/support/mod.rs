@@ -313,9 +313,14 @@ impl Imap {
         }
     }
 
+    /// Sends a command, and reads nothing.
+    pub fn begin(&mut self, command: &str) {
+        self.stream.get_mut().write_all(format!("x {command}\r\n").as_bytes()).expect("a connection");
+    }
+
     /// Begins IDLE, and reads up to the continuation request.
     pub fn idle(&mut self) {
-        self.stream.get_mut().write_all(b"i IDLE\r\n").expect("a connection");
+        self.begin("IDLE");
         while !self.response().expect("a continuation request").starts_with(b"+") {}
     }
 
