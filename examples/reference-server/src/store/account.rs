@@ -11,7 +11,6 @@ use pillarbox_proto_core::backend::{
     Snapshot, Status, StatusRequest,
 };
 use pillarbox_proto_core::mail::{Flags, MailboxName, SystemFlags, Uid, UidSet};
-use rusqlite::OptionalExtension;
 
 use super::commit::Durability;
 use super::fault::{Done, Fault};
@@ -20,7 +19,7 @@ use super::index::{FOLDER, Index};
 use super::mailbox::{MaildirMailbox, claim_recent, is_followed};
 use super::name_codec::DELIMITER;
 use super::state::MailboxState;
-use super::table::{self, MailboxRow};
+use super::table::{self, MailboxRow, Subset};
 use super::{MaildirStore, append, blocking, folders, scan, subscriptions, transfer};
 
 /// Octets that are read at a time from another store.
@@ -133,14 +132,9 @@ impl Account for MaildirAccount {
         let (snapshot, unclaimed) = blocking(move || {
             store.read(&reader.index, |db| {
                 reader.refresh(db)?;
-                let first_unseen: Option<u32> = db
-                    .prepare_cached(
-                        "SELECT uid FROM message WHERE mailbox = ?1 AND flags & 8 = 0 ORDER BY uid LIMIT 1",
-                    )?
-                    .query_row([id], |row| row.get(0))
-                    .optional()?;
-                let unclaimed = if claims { UidSet::new() } else { table::uids(db, id, "recent = 1")? };
-                Ok((snapshot(&reader, first_unseen.and_then(Uid::new))?, unclaimed))
+                let first_unseen = table::first_uid(db, id, Subset::Unseen)?;
+                let unclaimed = if claims { UidSet::new() } else { table::uids(db, id, Subset::Recent)? };
+                Ok((snapshot(&reader, first_unseen)?, unclaimed))
             })
         })
         .await?;
@@ -177,9 +171,9 @@ impl Account for MaildirAccount {
                 state.refresh(db)?;
                 status.messages = state.view().uids.count();
                 let count = |wanted: bool, condition| if wanted { table::count(db, row.id, condition) } else { Ok(0) };
-                status.recent = count(items.recent, "recent = 1")?;
-                status.unseen = count(items.unseen, "flags & 8 = 0")?;
-                status.deleted = count(items.deleted, "flags & 4 <> 0")?;
+                status.recent = count(items.recent, Subset::Recent)?;
+                status.unseen = count(items.unseen, Subset::Unseen)?;
+                status.deleted = count(items.deleted, Subset::Deleted)?;
                 if items.size {
                     let (size, unknown): (i64, bool) = db
                         .prepare_cached(
@@ -356,7 +350,7 @@ impl MaildirAccount {
 async fn has_unclaimed(store: &Arc<MaildirStore>, index: &Arc<Index>, id: i64) -> Result<bool> {
     let (store, index) = (Arc::clone(store), Arc::clone(index));
     blocking(move || {
-        store.read(&index, |db| Ok(table::count(db, id, "recent = 1")? > 0 || table::count(db, id, "fresh = 1")? > 0))
+        store.read(&index, |db| Ok(table::count(db, id, Subset::Recent)? > 0 || table::count(db, id, Subset::Fresh)? > 0))
     })
     .await
 }

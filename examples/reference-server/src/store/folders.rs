@@ -19,7 +19,7 @@ use super::commit::Txn;
 use super::fault::{Done, is_missing};
 use super::folder::{self, Place, make_places, make_private_dir, read_small_file, replace_file, sync_dir};
 use super::name_codec::{DELIMITER, folder_of, name_of};
-use super::table::{self, MailboxRow};
+use super::table::{self, MailboxRow, Subset};
 use super::{MaildirStore, transfer, uid_validity};
 
 /// What folders of mailboxes in the making or on their way out are called at first.
@@ -246,7 +246,7 @@ pub(super) fn finish_renames(txn: &mut Txn<'_>) -> Done<()> {
 pub(super) fn rename_inbox(txn: &mut Txn<'_>, to: &MailboxName) -> Done<()> {
     let target = create(txn, to, &[])?;
     let inbox = table::mailbox_named(txn.db, &MailboxName::inbox())?.ok_or(Error::NoSuchMailbox)?;
-    let uids = table::uids(txn.db, inbox.id, "1")?;
+    let uids = table::uids(txn.db, inbox.id, Subset::All)?;
     transfer::move_messages(txn, inbox.id, target, &uids)?;
     Ok(())
 }

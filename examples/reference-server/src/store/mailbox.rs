@@ -17,7 +17,7 @@ use super::fault::Done;
 use super::message::FileMessage;
 use super::rows::{FileRows, open_message};
 use super::state::MailboxState;
-use super::table::{self, to_modseq, to_uid};
+use super::table::{self, Subset, to_modseq, to_uid};
 use super::{MaildirStore, blocking, flagging, removal};
 
 /// The most messages that one answer about changes names.
@@ -152,7 +152,7 @@ impl Mailbox for MaildirMailbox {
 /// `new/` move to `cur/`.
 pub(super) fn claim_recent(txn: &mut Txn<'_>, id: i64, only: Option<&UidSet>) -> Done<UidSet> {
     let row = txn.mailbox(id)?;
-    let mut claimed = table::uids(txn.db, id, "recent = 1")?;
+    let mut claimed = table::uids(txn.db, id, Subset::Recent)?;
     if let Some(only) = only {
         claimed.intersect_with(only);
     }
@@ -161,7 +161,7 @@ pub(super) fn claim_recent(txn: &mut Txn<'_>, id: i64, only: Option<&UidSet>) ->
             .prepare_cached("UPDATE message SET recent = 0 WHERE mailbox = ?1 AND uid BETWEEN ?2 AND ?3")?
             .execute(params![id, first.get(), last.get()])?;
     }
-    let mut fresh = table::uids(txn.db, id, "fresh = 1")?;
+    let mut fresh = table::uids(txn.db, id, Subset::Fresh)?;
     if let Some(only) = only {
         fresh.intersect_with(only);
     }
@@ -184,7 +184,7 @@ fn read_changes(db: &Connection, state: &MailboxState, request: ChangesRequest) 
     changes.keywords = Some(keywords.all());
     if since < mailbox.forgotten {
         // Removals that far back are not remembered: the session compares, and takes all flags anew.
-        changes.present = Some(table::uids(db, state.id, "1")?);
+        changes.present = Some(table::uids(db, state.id, Subset::All)?);
     }
     let room = request.room.clamp(1, MOST);
     // One more than is told shows whether there are more.

@@ -19,7 +19,7 @@ use super::fault::{Done, is_missing};
 use super::file_name;
 use super::folder::{self, Folder, Place, changed_at};
 use super::keywords;
-use super::table::{self, Format, MailboxRow, MessageRow};
+use super::table::{self, Format, MailboxRow, MessageRow, Subset};
 
 /// Directory times closer to now than this may hide a change that came after them.
 const GRANULARITY: i64 = 2_000_000_000;
@@ -47,7 +47,7 @@ pub(super) fn changed_places(txn: &mut Txn<'_>, mut row: MailboxRow, times: (i64
             Some(_) => return all_places(txn, row, times, started),
         }
     }
-    if table::count(txn.db, row.id, "fresh = 1")? != known {
+    if table::count(txn.db, row.id, Subset::Fresh)? != known {
         return all_places(txn, row, times, started);
     }
     let complete = add(txn, &mut row, &open, arrived)?;

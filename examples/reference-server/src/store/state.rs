@@ -16,7 +16,7 @@ use super::fault::Done;
 use super::index::Index;
 use super::keywords::KeywordTable;
 use super::lock;
-use super::table::{self, MailboxRow, to_modseq, to_uid};
+use super::table::{self, MailboxRow, Subset, to_modseq, to_uid};
 
 /// The live state of a mailbox.
 pub(super) struct MailboxState {
@@ -154,7 +154,7 @@ impl MailboxState {
             return Ok(());
         }
         if view.modseq < row.forgotten || view.modseq < 0 || row.modseq < view.modseq {
-            view.uids = table::uids(db, self.id, "1")?;
+            view.uids = table::uids(db, self.id, Subset::All)?;
         } else {
             follow_uids(&mut view.uids, db, self.id, view.modseq)?;
         }

@@ -254,9 +254,42 @@ pub(super) fn messages(db: &Connection, mailbox: i64, uids: &UidSet) -> Done<Vec
     Ok(all)
 }
 
-/// The UIDs of all messages of a mailbox that `condition` (a constant of this program) lets through.
-pub(super) fn uids(db: &Connection, mailbox: i64, condition: &str) -> Done<UidSet> {
-    let sql = format!("SELECT uid FROM message WHERE mailbox = ?1 AND {condition} ORDER BY uid");
+/// Messages of a mailbox that an index tells without a walk. SQLite would rather walk, so each statement names it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Subset {
+    All,
+    /// No session was told of them.
+    Recent,
+    /// Their files are in `new/`.
+    Fresh,
+    Unseen,
+    Deleted,
+}
+
+impl Subset {
+    /// What stands after FROM.
+    const fn clause(self) -> &'static str {
+        match self {
+            Self::All => "message INDEXED BY message_added WHERE mailbox = ?1",
+            Self::Recent => "message INDEXED BY message_recent WHERE mailbox = ?1 AND recent = 1",
+            Self::Fresh => "message INDEXED BY message_fresh WHERE mailbox = ?1 AND fresh = 1",
+            Self::Unseen => "message INDEXED BY message_unseen WHERE mailbox = ?1 AND flags & 8 = 0",
+            Self::Deleted => "message INDEXED BY message_deleted WHERE mailbox = ?1 AND flags & 4 <> 0",
+        }
+    }
+
+    /// The order of UIDs, which is that of arrivals.
+    const fn order(self) -> &'static str {
+        match self {
+            Self::All => "added",
+            _ => "uid",
+        }
+    }
+}
+
+/// The UIDs of messages.
+pub(super) fn uids(db: &Connection, mailbox: i64, subset: Subset) -> Done<UidSet> {
+    let sql = format!("SELECT uid FROM {} ORDER BY {}", subset.clause(), subset.order());
     let mut statement = db.prepare_cached(&sql)?;
     let mut rows = statement.query([mailbox])?;
     let mut set = UidSet::new();
@@ -279,9 +312,16 @@ pub(super) fn uids(db: &Connection, mailbox: i64, condition: &str) -> Done<UidSe
     Ok(set)
 }
 
-/// How many messages `condition` (a constant of this program) lets through.
-pub(super) fn count(db: &Connection, mailbox: i64, condition: &str) -> Done<u32> {
-    let sql = format!("SELECT count(*) FROM message WHERE mailbox = ?1 AND {condition}");
+/// The smallest UID of messages.
+pub(super) fn first_uid(db: &Connection, mailbox: i64, subset: Subset) -> Done<Option<Uid>> {
+    let sql = format!("SELECT uid FROM {} ORDER BY {} LIMIT 1", subset.clause(), subset.order());
+    let first: Option<u32> = db.prepare_cached(&sql)?.query_row([mailbox], |row| row.get(0)).optional()?;
+    Ok(first.and_then(Uid::new))
+}
+
+/// How many messages there are.
+pub(super) fn count(db: &Connection, mailbox: i64, subset: Subset) -> Done<u32> {
+    let sql = format!("SELECT count(*) FROM {}", subset.clause());
     Ok(db.prepare_cached(&sql)?.query_row([mailbox], |row| row.get(0))?)
 }
 
