@@ -14,6 +14,13 @@ fn transcripts_hold() {
 }
 
 #[test]
+fn a_backend_without_an_index_makes_no_difference() {
+    for transcript in &Transcript::all() {
+        transcript.play_plain();
+    }
+}
+
+#[test]
 fn output_does_not_depend_on_how_input_is_cut() {
     for transcript in &Transcript::all() {
         let whole = transcript.play(&Cut::Whole);

@@ -1,6 +1,7 @@
 //! One session without a socket: bytes in, bytes out, a clock that the test moves.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -20,10 +21,14 @@ pub struct Client {
     pub next: Option<Next>,
 }
 
-struct Nothing;
+/// Whether the conversation wants to be polled again.
+#[derive(Default)]
+struct Woken(AtomicBool);
 
-impl Wake for Nothing {
-    fn wake(self: Arc<Self>) {}
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 pub fn env() -> Arc<FixedEnv> {
@@ -81,10 +86,12 @@ impl Client {
 
     /// Works until the conversation waits, and returns what it said.
     pub fn drive(&mut self) -> Vec<u8> {
-        let waker = Waker::from(Arc::new(Nothing));
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
         let mut out = Vec::new();
         // A conversation that never comes to rest is a fault of its own.
         for _ in 0..1_000_000 {
+            woken.0.store(false, Ordering::Relaxed);
             let polled = self.conversation.poll_next(&mut Context::from_waker(&waker), self.now);
             let written = self.conversation.output().take();
             out.extend_from_slice(&written);
@@ -93,19 +100,8 @@ impl Client {
                     self.next = Some(next);
                     return out;
                 }
-                // Fairness: it may have stopped with work left, so it has come to rest only when it does so twice.
-                Poll::Pending if written.is_empty() => {
-                    let again = self.conversation.poll_next(&mut Context::from_waker(&waker), self.now);
-                    let more = self.conversation.output().take();
-                    out.extend_from_slice(&more);
-                    if let Poll::Ready(next) = again {
-                        self.next = Some(next);
-                        return out;
-                    }
-                    if more.is_empty() {
-                        return out;
-                    }
-                }
+                // Room for output is a reason to go on, as is a wake.
+                Poll::Pending if written.is_empty() && !woken.0.load(Ordering::Relaxed) => return out,
                 Poll::Pending => {}
             }
         }

@@ -44,12 +44,13 @@ use std::time::{Duration, Instant};
 use pillarbox_imap_proto::{Config, ImapService, LiteralMode};
 use pillarbox_proto_core::auth::Identity;
 use pillarbox_proto_core::backend::{Access, Backend, Error, StoreOp};
-use pillarbox_proto_core::connection::{Connection, SessionId, TlsInfo, TlsMode};
+use pillarbox_proto_core::connection::{ChannelBinding, Connection, SessionId, TlsInfo, TlsMode};
 use pillarbox_proto_core::conversation::{Control, Conversation, Layer, Next};
 use pillarbox_proto_core::mail::{DateTime, Flags, Keyword, SpecialUse, SystemFlags, Uid, UidSet};
 use pillarbox_proto_core::memory::{MemoryBackend, NewMessage, Outcome};
 
 use super::client::{Client, env, secure_connection};
+use super::plain::Plain;
 
 pub struct Transcript {
     pub name: String,
@@ -106,7 +107,11 @@ impl Transcript {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
         let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         paths.sort();
-        paths.iter().filter(|path| path.extension().is_some_and(|end| end == "txt")).map(|path| Self::read(path)).collect()
+        paths
+            .iter()
+            .filter(|path| path.extension().is_some_and(|end| end == "txt"))
+            .map(|path| Self::read(path))
+            .collect()
     }
 
     /// The octets that clients send, for other tests to look at.
@@ -196,6 +201,7 @@ impl Transcript {
                 "tls-connection" => config.tls_mode = TlsMode::Connection,
                 "append-limit-100" => config.append_limit = Some(100),
                 "append-limit-none" => config.append_limit = None,
+                "client-certificate" | "channel-binding" => {}
                 "no-id" => config.id_fields.clear(),
                 "discard-1000" => config.limits.frame_after_login.discard = 1000,
                 other => panic!("{}: unknown setting {other}", self.name),
@@ -237,18 +243,23 @@ impl Transcript {
 
     /// Plays the dialogue, and panics with the place of the first difference. Returns all that the sessions said.
     pub fn play(&self, cut: &Cut) -> BTreeMap<usize, Vec<u8>> {
-        self.run(cut, None)
+        self.run(cut, false, None)
+    }
+
+    /// As [`play`](Self::play), over a backend that offers nothing but what it must for reading.
+    pub fn play_plain(&self) -> BTreeMap<usize, Vec<u8>> {
+        self.run(&Cut::Whole, true, None)
     }
 
     /// Writes the file again with what the sessions say in place of lines that do not fit. What it writes is to be read
     /// against the standard.
     pub fn record(&self) {
         let mut record = Vec::new();
-        self.run(&Cut::Whole, Some(&mut record));
+        self.run(&Cut::Whole, false, Some(&mut record));
         std::fs::write(&self.path, record.join("\n") + "\n").unwrap();
     }
 
-    fn run(&self, cut: &Cut, mut record: Option<&mut Vec<String>>) -> BTreeMap<usize, Vec<u8>> {
+    fn run(&self, cut: &Cut, plain: bool, mut record: Option<&mut Vec<String>>) -> BTreeMap<usize, Vec<u8>> {
         let backend = self.backend();
         let mut sessions: BTreeMap<usize, Player> = BTreeMap::new();
         let mut random = match cut {
@@ -278,7 +289,7 @@ impl Transcript {
             if let Some(session) = session {
                 let greets = matches!(step, Step::Expect { .. });
                 sessions.entry(session).or_insert_with(|| {
-                    let mut player = self.player(&backend);
+                    let mut player = self.player(&backend, plain);
                     let greeting = player.client.drive();
                     if greets {
                         player.hears(greeting);
@@ -287,7 +298,9 @@ impl Transcript {
                 });
             }
             let named = |session: Option<usize>| session.and_then(|session| sessions.get(&session));
-            if let (Step::Send { .. } | Step::Closed { .. } | Step::Secured { .. }, Some(player)) = (step, named(session)) {
+            if let (Step::Send { .. } | Step::Closed { .. } | Step::Secured { .. }, Some(player)) =
+                (step, named(session))
+            {
                 let waiting = player.waiting.escape_ascii().to_string();
                 assert!(waiting.is_empty(), "{place}: the server has said {waiting:?}");
             }
@@ -319,7 +332,7 @@ impl Transcript {
                     let player = sessions.get_mut(&session.unwrap()).unwrap();
                     assert_eq!(player.client.next, Some(Next::Upgrade(Layer::Tls)), "{place}: TLS was not asked for");
                     assert!(player.client.conversation.read_buf().is_none(), "{place}: input is taken before TLS");
-                    let said = player.client.upgrade(tls());
+                    let said = player.client.upgrade(self.tls());
                     player.hears(said);
                 }
                 Step::Ended { .. } => {
@@ -359,7 +372,8 @@ impl Transcript {
                 }
                 for (session, player) in &mut sessions {
                     while let Some(line) = player.line() {
-                        let known = expected.iter().position(|(whose, expected)| whose == session && fits(expected, &line));
+                        let known =
+                            expected.iter().position(|(whose, expected)| whose == session && fits(expected, &line));
                         let text = match known {
                             Some(known) => expected.remove(known).1.to_owned(),
                             None => escape(&line),
@@ -380,9 +394,23 @@ impl Transcript {
         sessions.into_iter().map(|(session, player)| (session, player.said)).collect()
     }
 
-    fn player(&self, backend: &MemoryBackend) -> Player {
+    /// What the handshake tells.
+    fn tls(&self) -> TlsInfo {
+        let mut tls = TlsInfo::default();
+        tls.version = "TLSv1.3".into();
+        if self.settings.iter().any(|setting| setting == "client-certificate") {
+            tls.client_certificates.push(b"certificate-of-alice".to_vec().into());
+        }
+        if self.settings.iter().any(|setting| setting == "channel-binding") {
+            tls.exporter = Some(ChannelBinding::new(b"exported keying material"));
+        }
+        tls
+    }
+
+    fn player(&self, backend: &MemoryBackend, plain: bool) -> Player {
         let connection = if self.protected { secure_connection() } else { Connection::new(SessionId::new(1)) };
-        let backend: Arc<dyn Backend> = Arc::new(backend.clone());
+        let backend: Arc<dyn Backend> =
+            if plain { Arc::new(Plain(backend.clone())) } else { Arc::new(backend.clone()) };
         let client = match &self.preauth {
             None => Client::over(backend, self.config(), connection),
             Some(user) => {
@@ -417,13 +445,6 @@ impl Player {
         line.truncate(end);
         Some(line)
     }
-}
-
-/// What a handshake tells: a client that knows how to bind to its channel.
-fn tls() -> TlsInfo {
-    let mut tls = TlsInfo::default();
-    tls.version = "TLSv1.3".into();
-    tls
 }
 
 /// The reverse of [`unescape`].
