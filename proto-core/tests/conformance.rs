@@ -1,14 +1,14 @@
 //! The memory backend keeps the rules, whether it answers at once or makes its callers wait.
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 #![cfg(all(feature = "conformance", feature = "memory"))]
 
 use std::sync::Arc;
 
 use futures::executor::block_on;
-use pillarbox_proto_core::Connection;
 use pillarbox_proto_core::auth::Identity;
 use pillarbox_proto_core::conformance::{Options, Subject, Verdict, check_all, check_with, checks};
-use pillarbox_proto_core::memory::{Builder, MemoryBackend, Outcome};
+use pillarbox_proto_core::memory::{Builder, Call, MemoryBackend, Outcome};
+use pillarbox_proto_core::{Connection, Signal};
 
 fn subject(backend: MemoryBackend) -> Subject {
     Subject::new(Arc::new(backend), Connection::default(), Identity::new("alice"))
@@ -71,4 +71,22 @@ fn the_kit_can_be_spawned_on_any_executor() {
         let report = check_all(&|| async { subject(described().build().unwrap()) }).await;
         report.into_result().unwrap();
     });
+}
+
+#[test]
+fn a_call_that_never_ends_fails_its_check() {
+    let fresh = || async {
+        let backend = described().build().unwrap();
+        let never = Arc::new(Signal::new(0));
+        backend.hook(move |call| match call {
+            Call::Message => Outcome::proceed().wait_beyond(Arc::clone(&never), 0),
+            _ => Outcome::proceed(),
+        });
+        subject(backend)
+    };
+    let mut options = Options::default();
+    (options.only, options.patience) = (Some("message-reads".to_owned()), std::time::Duration::from_millis(50));
+    let report = block_on(check_with(&fresh, &options));
+    let Some(Verdict::Failed(what)) = report.verdict("message-reads") else { panic!("{report}") };
+    assert_eq!(what, "did not end within 50ms");
 }

@@ -5,7 +5,7 @@
 //! documentation promises. What a backend does not offer (a read-only one stores nothing) is skipped, and said so.
 //!
 //! It needs no runtime and blocks none: [`check_all`] is a plain future, to be awaited under whatever executor the
-//! backend needs. It never judges speed, but a check that does not end fails after a minute.
+//! backend needs. It never judges speed, but a check that does not end fails after a while ([`Options::patience`]).
 //!
 //! ```
 //! # #[cfg(feature = "memory")] {
@@ -45,6 +45,7 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt as _;
 
@@ -53,7 +54,7 @@ pub use report::{Failures, Report, Verdict};
 use crate::Connection;
 use crate::auth::Identity;
 use crate::backend::Backend;
-use patience::within_a_minute;
+use patience::within;
 use world::{Stop, World};
 
 /// A backend under test, with one user's account in it.
@@ -120,11 +121,14 @@ pub struct Options {
     pub rounds: usize,
     /// Only checks whose names hold this text.
     pub only: Option<String>,
+    /// How long a check may take before it fails: it is for calls that never end, not for slow ones. Default: two
+    /// minutes.
+    pub patience: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { seed: 0x5eed, rounds: 60, only: None }
+        Self { seed: 0x5eed, rounds: 60, only: None, patience: Duration::from_secs(120) }
     }
 }
 
@@ -140,12 +144,12 @@ pub async fn check_with(factory: &dyn Factory, options: &Options) -> Report {
         if options.only.as_ref().is_some_and(|only| !check.name.contains(only.as_str())) {
             continue;
         }
-        let run = AssertUnwindSafe(within_a_minute(run(check, factory, options))).catch_unwind();
+        let run = AssertUnwindSafe(within(options.patience, run(check, factory, options))).catch_unwind();
         let verdict = match run.await {
             Ok(Some(Ok(()))) => Verdict::Passed,
             Ok(Some(Err(Stop::Skip(why)))) => Verdict::Skipped(why),
             Ok(Some(Err(Stop::Fail(what)))) => Verdict::Failed(what),
-            Ok(None) => Verdict::Failed("did not end within a minute".to_owned()),
+            Ok(None) => Verdict::Failed(format!("did not end within {:?}", options.patience)),
             Err(panic) => {
                 let text = panic.downcast_ref::<String>().map(String::as_str);
                 let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a text");

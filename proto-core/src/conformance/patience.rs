@@ -40,7 +40,8 @@ pub(super) async fn pause(time: Duration) {
     Alarm::after(time).wait().await;
 }
 
-async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {
+/// Waits no longer than this; `None` when it was not enough.
+pub(super) async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {
     let mut alarm = Alarm::after(time);
     match select(pin!(future), pin!(alarm.wait())).await {
         Either::Left((output, _)) => Some(output),
@@ -48,13 +49,9 @@ async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T>
     }
 }
 
-pub(super) async fn within_a_minute<T>(future: impl Future<Output = T>) -> Option<T> {
-    within(Duration::from_secs(60), future).await
-}
-
 /// Waits for something that should come soon; `None` when it did not.
 pub(super) async fn soon<T>(future: impl Future<Output = T>) -> Option<T> {
-    within(Duration::from_secs(10), future).await
+    within(Duration::from_secs(20), future).await
 }
 
 /// Pauses between attempts, growing, until the backend had time to settle.

@@ -263,7 +263,7 @@ pub(super) async fn ordered_rows(
     let mut rows = mailbox.fetch(request).await.doing("FETCH")?;
     let mut batch = Batch::new(at_a_time, 1 << 20);
     let mut all = Vec::new();
-    // A mailbox that goes on for ever would be caught by the minute, but slowly.
+    // A mailbox that goes on for ever would be caught in the end, but slowly.
     for empty in 0..1000 {
         let more = rows.next(&mut batch).await.doing("reading rows")?;
         ensure!(batch.len() <= at_a_time, "a batch for {at_a_time} rows has {}", batch.len());
