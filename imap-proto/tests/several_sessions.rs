@@ -149,7 +149,12 @@ impl World {
 
     /// The store's messages: UID and flags.
     fn truth(&self) -> BTreeMap<u32, Flags> {
-        self.backend.messages("u", "INBOX").unwrap().into_iter().map(|message| (message.uid.get(), message.flags)).collect()
+        self.backend
+            .messages("u", "INBOX")
+            .unwrap()
+            .into_iter()
+            .map(|message| (message.uid.get(), message.flags))
+            .collect()
     }
 
     fn run(&mut self, who: usize, op: &Op) {
@@ -166,7 +171,9 @@ impl World {
             Op::FlagElsewhere(pick) => {
                 if let Some(uid) = nth(&before, *pick) {
                     let flags = Flags::from(SystemFlags::ANSWERED);
-                    self.backend.store_flags("u", "INBOX", UidSet::from(Uid::new(uid).unwrap()), StoreOp::Add, flags).unwrap();
+                    self.backend
+                        .store_flags("u", "INBOX", UidSet::from(Uid::new(uid).unwrap()), StoreOp::Add, flags)
+                        .unwrap();
                 }
                 return self.settle();
             }
@@ -355,7 +362,9 @@ impl Reader {
 
     fn fetch(&mut self, command: &str, expunges: bool, sizes: &BTreeMap<u32, u64>) {
         for line in self.command(command, expunges) {
-            let Some((uid, size)) = number_after(&line, "UID ").zip(number_after(&line, "RFC822.SIZE ")) else { continue };
+            let Some((uid, size)) = number_after(&line, "UID ").zip(number_after(&line, "RFC822.SIZE ")) else {
+                continue;
+            };
             assert_eq!(sizes.get(&uid), Some(&u64::from(size)), "UID {uid} has the content of another message");
         }
     }

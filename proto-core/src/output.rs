@@ -63,6 +63,14 @@ impl Output {
         self.queue.push_back(bytes);
     }
 
+    /// Appends everything that waits in another rope.
+    pub fn append(&mut self, other: Self) {
+        for piece in other.queue {
+            self.put_bytes(piece);
+        }
+        self.put(&other.tail);
+    }
+
     /// The buffer at the end of the rope, for encoders that append to it. They may only add.
     pub fn tail_mut(&mut self) -> &mut BytesMut {
         &mut self.tail

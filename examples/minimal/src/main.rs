@@ -7,6 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pillarbox_imap_proto::{Config, ImapService};
+use pillarbox_proto_core::Connection;
 use pillarbox_proto_core::auth::{Identity, Secret};
 use pillarbox_proto_core::backend::{
     Access, Account, Authenticator, Backend, Error, FetchRequest, IterRows, ListEntry, ListRequest, Mailbox, MailboxId,
@@ -14,7 +15,6 @@ use pillarbox_proto_core::backend::{
 };
 use pillarbox_proto_core::env::SystemEnv;
 use pillarbox_proto_core::mail::{DateTime, MailboxName, Uid, UidSet, UidValidity};
-use pillarbox_proto_core::Connection;
 use pillarbox_server_core::{Listener, Server};
 
 /// Files, oldest name first: the UID of each is its place, so a changed folder needs another UIDVALIDITY.
@@ -22,7 +22,8 @@ struct Notes(Arc<Vec<(DateTime, Bytes)>>);
 
 impl Notes {
     fn load(folder: &str) -> std::io::Result<Self> {
-        let mut paths: Vec<_> = std::fs::read_dir(folder)?.map(|file| Ok(file?.path())).collect::<std::io::Result<_>>()?;
+        let mut paths: Vec<_> =
+            std::fs::read_dir(folder)?.map(|file| Ok(file?.path())).collect::<std::io::Result<_>>()?;
         paths.sort();
         let mut notes = Vec::new();
         for path in paths.iter().filter(|path| path.extension().is_some_and(|end| end == "txt")) {

@@ -25,8 +25,9 @@ pub(crate) async fn append(context: Context, mailbox: MailboxName, first: Append
         }
     }
     match append.commit(CommitOptions::default()).await {
-        Ok(appended) => Completion::ok("APPEND completed")
-            .with(OwnedCode::AppendUid(appended.uid_validity, appended.uids)),
+        Ok(appended) => {
+            Completion::ok("APPEND completed").with(OwnedCode::AppendUid(appended.uid_validity, appended.uids))
+        }
         Err(error) => Completion::try_create(error),
     }
 }

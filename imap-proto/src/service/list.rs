@@ -115,9 +115,7 @@ fn with_parents(entries: Vec<ListEntry>, plan: &Plan, delimiter: Option<char>) -
     for entry in entries {
         names.insert(entry.name.clone(), known(entry));
     }
-    names
-        .entry(MailboxName::inbox())
-        .or_insert_with(|| known(ListEntry::new(MailboxName::inbox())));
+    names.entry(MailboxName::inbox()).or_insert_with(|| known(ListEntry::new(MailboxName::inbox())));
     let Some(delimiter) = delimiter else { return names };
     let children: Vec<_> = names
         .values()
@@ -126,8 +124,7 @@ fn with_parents(entries: Vec<ListEntry>, plan: &Plan, delimiter: Option<char>) -
     for (name, exists, selected, hidden) in children {
         let mut below = name;
         while let Some(parent) = below.parent(delimiter) {
-            let parent_known =
-                names.entry(parent.clone()).or_insert_with(|| known(ListEntry::absent(parent.clone())));
+            let parent_known = names.entry(parent.clone()).or_insert_with(|| known(ListEntry::absent(parent.clone())));
             let told = (!exists || parent_known.children)
                 && (!selected || parent_known.selected_below)
                 && (!hidden || parent_known.hidden_below);
@@ -159,9 +156,8 @@ fn lsub_line(known: &Known, plan: &Plan, delimiter: Option<char>) -> Option<Line
     if entry.subscribed {
         return Some(line(Vec::new()));
     }
-    let hides = |pattern: &String| {
-        pattern.ends_with('%') && MailboxName::matches(pattern, entry.name.as_str(), delimiter)
-    };
+    let hides =
+        |pattern: &String| pattern.ends_with('%') && MailboxName::matches(pattern, entry.name.as_str(), delimiter);
     (known.hidden_below && plan.patterns.iter().any(hides)).then(|| line(vec!["\\Noselect"]))
 }
 
@@ -275,9 +271,10 @@ mod tests {
             shown(&lines),
             ["gone \\NonExistent \\HasNoChildren \\Subscribed", "here \\HasNoChildren \\Subscribed"]
         );
-        assert_eq!(shown(&choose(vec![subscribed("gone", false)], &plan("*"), Some('/'), true)), [
-            "INBOX \\HasNoChildren"
-        ]);
+        assert_eq!(
+            shown(&choose(vec![subscribed("gone", false)], &plan("*"), Some('/'), true)),
+            ["INBOX \\HasNoChildren"]
+        );
     }
 
     #[test]
@@ -294,13 +291,16 @@ mod tests {
         let mut wanted = plan("*2");
         wanted.selection.subscribed = true;
         wanted.selection.recursive_match = true;
-        let entries =
-            vec![entry("foo2"), subscribed("foo2/bar1", true), subscribed("foo2/bar2", true), subscribed("baz2/b2", true)];
-        assert_eq!(shown(&choose(entries.clone(), &wanted, Some('/'), true)), [
-            "baz2/b2 \\HasNoChildren \\Subscribed",
-            "foo2 \\HasChildren +",
-            "foo2/bar2 \\HasNoChildren \\Subscribed"
-        ]);
+        let entries = vec![
+            entry("foo2"),
+            subscribed("foo2/bar1", true),
+            subscribed("foo2/bar2", true),
+            subscribed("baz2/b2", true),
+        ];
+        assert_eq!(
+            shown(&choose(entries.clone(), &wanted, Some('/'), true)),
+            ["baz2/b2 \\HasNoChildren \\Subscribed", "foo2 \\HasChildren +", "foo2/bar2 \\HasNoChildren \\Subscribed"]
+        );
         // Options are cumulative, for children too.
         wanted.selection.special_use = true;
         assert!(choose(entries, &wanted, Some('/'), true).is_empty());

@@ -36,13 +36,7 @@ pub(super) async fn look(context: &Context, name: &MailboxName, items: StatusIte
 }
 
 /// Writes the untagged response.
-pub(super) fn encode(
-    out: &mut BytesMut,
-    context: &Context,
-    name: &MailboxName,
-    items: StatusItems,
-    status: &Status,
-) {
+pub(super) fn encode(out: &mut BytesMut, context: &Context, name: &MailboxName, items: StatusItems, status: &Status) {
     let limit = [context.config.append_limit, context.account.append_limit()].into_iter().flatten().min();
     let wanted = |item, value| items.contains(item).then_some(value);
     let uid_next = status.uid_next.map_or(1 << 32, |uid| u64::from(uid.get()));

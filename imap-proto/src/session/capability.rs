@@ -25,8 +25,21 @@ impl Session {
         add("ID");
         if let Some(account) = &self.account {
             for word in [
-                "BINARY", "CHILDREN", "ESEARCH", "IDLE", "LIST-EXTENDED", "LIST-STATUS", "MOVE", "MULTIAPPEND",
-                "NAMESPACE", "SEARCHRES", "SPECIAL-USE", "STATUS=SIZE", "UIDPLUS", "UNSELECT", "WITHIN",
+                "BINARY",
+                "CHILDREN",
+                "ESEARCH",
+                "IDLE",
+                "LIST-EXTENDED",
+                "LIST-STATUS",
+                "MOVE",
+                "MULTIAPPEND",
+                "NAMESPACE",
+                "SEARCHRES",
+                "SPECIAL-USE",
+                "STATUS=SIZE",
+                "UIDPLUS",
+                "UNSELECT",
+                "WITHIN",
             ] {
                 add(word);
             }

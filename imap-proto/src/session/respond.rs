@@ -1,8 +1,8 @@
 //! From a command's replies to output. Here UIDs become sequence numbers.
 
+use bytes::BytesMut;
 use pillarbox_proto_core::backend::{Access, Changes, Fate, Row};
 use pillarbox_proto_core::conversation::Next;
-use bytes::BytesMut;
 use pillarbox_proto_core::mail::{DateTime, Keywords, SystemFlags, Uid, UidSet};
 
 use super::view::View;
@@ -72,7 +72,12 @@ impl Session {
             Reply::Closed { told } => {
                 if self.close_mailbox() && !told {
                     let code = Some(&Code::Closed);
-                    encode::untagged(self.output.tail_mut(), Condition::Ok, code, "The selected mailbox has been deleted");
+                    encode::untagged(
+                        self.output.tail_mut(),
+                        Condition::Ok,
+                        code,
+                        "The selected mailbox has been deleted",
+                    );
                 }
             }
             Reply::Abort => self.end(Next::Abort),
@@ -243,8 +248,7 @@ impl Session {
                 encode::recent(out, selected.view.recent().count());
             }
         }
-        let told: Vec<&Row> =
-            changes.changed.iter().filter(|row| !selected.view.knows(row.uid, row.modseq)).collect();
+        let told: Vec<&Row> = changes.changed.iter().filter(|row| !selected.view.knows(row.uid, row.modseq)).collect();
         if !changes.more {
             selected.view.forget_told();
         }

@@ -35,11 +35,26 @@ pub(crate) struct Plan {
 pub(crate) enum View {
     Envelope,
     /// BODYSTRUCTURE, or BODY if not `extended`.
-    Structure { extended: bool },
+    Structure {
+        extended: bool,
+    },
     /// BODY[...], RFC822, RFC822.HEADER and RFC822.TEXT.
-    Section { label: Bytes, part: Vec<u32>, kind: SectionKind, fields: Fields, partial: Option<Partial> },
-    Binary { label: Bytes, part: Vec<u32>, partial: Option<Partial> },
-    BinarySize { label: Bytes, part: Vec<u32> },
+    Section {
+        label: Bytes,
+        part: Vec<u32>,
+        kind: SectionKind,
+        fields: Fields,
+        partial: Option<Partial>,
+    },
+    Binary {
+        label: Bytes,
+        part: Vec<u32>,
+        partial: Option<Partial>,
+    },
+    BinarySize {
+        label: Bytes,
+        part: Vec<u32>,
+    },
 }
 
 /// Which fields of a header are wanted.
@@ -141,9 +156,7 @@ fn view(item: &FetchItem<'_>) -> Option<View> {
             part: part.numbers().collect(),
             partial: *partial,
         },
-        FetchItem::BinarySize { part } => {
-            View::BinarySize { label: size_label(*part), part: part.numbers().collect() }
-        }
+        FetchItem::BinarySize { part } => View::BinarySize { label: size_label(*part), part: part.numbers().collect() },
         _ => return None,
     })
 }

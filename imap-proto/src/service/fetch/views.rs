@@ -7,8 +7,8 @@ use pillarbox_proto_core::backend::Error;
 
 use super::plan::{Fields, View};
 use super::writer::Writer;
-use crate::service::source::{Source, total};
 use crate::message::{BinaryDecoder, Dialect, SectionKind, TransferEncoding, partial};
+use crate::service::source::{Source, total};
 use crate::wire::command::Partial;
 use crate::wire::encode;
 
@@ -97,12 +97,7 @@ enum Found {
     InHeader(Bytes, Vec<Range<u64>>),
 }
 
-async fn section(
-    source: &mut Source<'_>,
-    part: &[u32],
-    kind: SectionKind,
-    fields: &Fields,
-) -> Result<Found, Error> {
+async fn section(source: &mut Source<'_>, part: &[u32], kind: SectionKind, fields: &Fields) -> Result<Found, Error> {
     if part.is_empty() && kind == SectionKind::Whole {
         let size = source.open().await?.len();
         return Ok(Found::InMessage(Vec::from([0..size])));
@@ -219,11 +214,7 @@ impl Decoding {
     }
 }
 
-async fn decoded_size(
-    source: &mut Source<'_>,
-    range: Range<u64>,
-    encoding: TransferEncoding,
-) -> Result<u64, Error> {
+async fn decoded_size(source: &mut Source<'_>, range: Range<u64>, encoding: TransferEncoding) -> Result<u64, Error> {
     let mut decoding = Decoding::new(range, encoding);
     let mut size = 0;
     while let Some(piece) = decoding.next(source).await? {

@@ -57,9 +57,7 @@ impl Compiler<'_> {
         let unflag = |flag| Ok(not(Query::Flags(flag)));
         match term.key() {
             SearchKey::And => self.all(term.nested()),
-            SearchKey::Or => {
-                Ok(Query::Or(term.nested().map(|nested| self.term(&nested)).collect::<Result<_, _>>()?))
-            }
+            SearchKey::Or => Ok(Query::Or(term.nested().map(|nested| self.term(&nested)).collect::<Result<_, _>>()?)),
             SearchKey::Not => self.all(term.nested()).map(not),
             SearchKey::All => Ok(Query::All),
             SearchKey::Answered => flag(SystemFlags::ANSWERED),

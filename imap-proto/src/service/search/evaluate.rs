@@ -5,7 +5,9 @@
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
-use pillarbox_proto_core::backend::{AddressField, Batch, Error, FetchData, FetchRequest, Mailbox, Query, Result, Row, SearchRequest};
+use pillarbox_proto_core::backend::{
+    AddressField, Batch, Error, FetchData, FetchRequest, Mailbox, Query, Result, Row, SearchRequest,
+};
 use pillarbox_proto_core::mail::{DateTime, Keyword, ModSeq, SystemFlags, Uid, UidSet};
 
 use crate::message::{HeaderText, Needle, TextKey, TextScope, TextSearch};
@@ -51,7 +53,12 @@ pub(super) async fn search(context: &Context, mailbox: &dyn Mailbox, request: Se
     }
 }
 
-async fn judge(mailbox: &dyn Mailbox, condition: &Condition, keys: &[(Needle, TextScope)], mut row: Row) -> Result<bool> {
+async fn judge(
+    mailbox: &dyn Mailbox,
+    condition: &Condition,
+    keys: &[(Needle, TextScope)],
+    mut row: Row,
+) -> Result<bool> {
     if let Some(verdict) = condition.judge(&Facts::of(&row)) {
         return Ok(verdict);
     }
