@@ -216,8 +216,8 @@ impl Account for Session {
         let from = self.desk.names().values().find(|notebook| notebook.id == request.from_id).cloned();
         let Some(from) = from.filter(|from| from.id != to.id) else {
             // Into itself, or out of somebody else's store: what the default does.
-            let (from, append) =
-                (Arc::clone(&request.from), self.append(AppendRequest::new(request.to.clone())).await?);
+            let from = Arc::clone(&request.from);
+            let append = self.append(AppendRequest::new(request.to.clone())).await?;
             let copied = copy_by_append(append, request).await?;
             expunge_moved(&*from, &copied).await?;
             return Ok(copied);

@@ -74,7 +74,9 @@ impl Mailbox for OpenNotebook {
     }
 
     async fn search(&self, request: &SearchRequest) -> Result<Option<UidSet>> {
-        Ok(look_up(&*self.notebook.read()?, &request.query, &request.within))
+        let state = self.notebook.read()?;
+        let within = request.within.intersection(&state.uids());
+        Ok(look_up(&state, &request.query, &within))
     }
 
     async fn remember(&self, uid: Uid, summary: Bytes) {
