@@ -100,7 +100,7 @@ enum Found {
 async fn section(source: &mut Source<'_>, part: &[u32], kind: SectionKind, fields: &Fields) -> Result<Found, Error> {
     if part.is_empty() && kind == SectionKind::Whole {
         let size = source.open().await?.len();
-        return Ok(Found::InMessage(Vec::from([0..size])));
+        return Ok(Found::InMessage(std::iter::once(0..size).collect()));
     }
     let Some(range) = source.structure().await?.section(part.iter().copied(), kind) else {
         return Ok(Found::Nowhere);
