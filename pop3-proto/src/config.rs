@@ -18,9 +18,11 @@ use pillarbox_proto_core::connection::TlsMode;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// This host's name, for the time stamp that APOP needs in the greeting (RFC 1939, section 7).
+    /// This host's name, for the time stamp that APOP needs in the greeting (RFC 1939, section 7). Characters that can't
+    /// stand in a host's name are left out there.
     pub host_name: String,
-    /// What the greeting says, before that time stamp.
+    /// What the greeting says, before that time stamp. With one, it is cut after 160 characters and loses its angle
+    /// brackets, as clients look for the time stamp's.
     pub greeting: String,
     /// What the IMPLEMENTATION capability says (RFC 2449, section 6.9); `None` leaves it out.
     pub implementation: Option<String>,
@@ -100,8 +102,8 @@ impl Default for Limits {
 pub struct Timeouts {
     /// From the greeting to a successful login.
     pub login: Option<Duration>,
-    /// Without a command, and without the client taking output. The standard wants at least ten minutes
-    /// (RFC 1939, section 3).
+    /// Without a command, and without the client taking output. Octets that are no command don't count. The standard
+    /// wants at least ten minutes (RFC 1939, section 3).
     pub idle: Option<Duration>,
 }
 

@@ -55,6 +55,11 @@
 //! assert_eq!(client.poll_next(&mut cx, now), Poll::Ready(Next::Close));
 //! assert_eq!(client.output().take(), "+OK Send the password\r\n-ERR [AUTH] Bad login\r\n+OK Bye\r\n");
 //! ```
+//!
+//! # Features
+//!
+//! * `tracing` (default): the cause of an [`Error::Unavailable`](pillarbox_proto_core::backend::Error::Unavailable) or
+//!   [`Error::Corrupt`](pillarbox_proto_core::backend::Error::Corrupt), which no client is told, becomes a warning.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -16,6 +16,7 @@ use pillarbox_proto_core::{Connection, Env};
 
 use super::Done;
 use super::port::Port;
+use super::report::report;
 use crate::config::Config;
 use crate::session::SaslLine;
 use crate::session::job::{Credentials, Outcome, Reply};
@@ -54,11 +55,19 @@ pub(super) struct Context {
 pub(super) async fn login(context: Context, credentials: Credentials) -> Done {
     let identity = match authenticate(&context, credentials).await {
         Ok(identity) => identity,
-        Err(refused) => return Done::new(refused.into()),
+        Err(refused) => {
+            if let Refused::Error(error) = &refused {
+                report("checking credentials", error);
+            }
+            return Done::new(refused.into());
+        }
     };
     match open(&context, &identity).await {
         Ok((maildrop, open)) => Done { open: Some(open), ..Done::new(Outcome::LoggedIn(Box::new(maildrop))) },
-        Err(error) => Done::new(Refused::Error(error).into()),
+        Err(error) => {
+            report("opening a maildrop", &error);
+            Done::new(Refused::Error(error).into())
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod login;
 mod port;
+mod report;
 mod retrieve;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use pillarbox_proto_core::{Connection, Env, Output};
 
 use self::login::OpenMaildrop;
 use self::port::Port;
+use self::report::report;
 use self::retrieve::Ahead;
 use crate::config::Config;
 use crate::session::job::{Job, Outcome, Retrieve};
@@ -160,7 +162,8 @@ impl Pop3Conversation {
         let Some(running) = &mut self.running else { return Step::Forward };
         let polled = running.future.as_mut().poll(cx);
         // What the work said last is taken even when the output is full: it is over, and can't wait.
-        let mut moved = running.port.take_yield();
+        let yielded = running.port.take_yield();
+        let mut moved = false;
         if (polled.is_ready() || !self.session.is_full())
             && let Some(reply) = running.port.take_reply()
         {
@@ -182,6 +185,10 @@ impl Pop3Conversation {
                 {
                     running.port.feed(line);
                     moved = true;
+                }
+                if yielded {
+                    cx.waker().wake_by_ref();
+                    return Step::Waits;
                 }
                 if moved { Step::Forward } else { Step::Waits }
             }
@@ -245,7 +252,10 @@ async fn finish(open: OpenMaildrop, request: FinishRequest) -> Done {
     Done::new(match finished {
         // Messages that were gone before are no failure: gone is what the client wanted.
         Ok(_) => Outcome::Finished,
-        Err(error) => Outcome::NotFinished(Refusal::from(&error)),
+        Err(error) => {
+            report("removing messages at QUIT", &error);
+            Outcome::NotFinished(Refusal::from(&error))
+        }
     })
 }
 
@@ -254,8 +264,8 @@ impl Conversation for Pop3Conversation {
         if self.gone || !self.session.wants_input() { None } else { Some(&mut self.session.lines.buffer) }
     }
 
-    fn handle_read(&mut self, now: Instant) {
-        self.session.touched(now);
+    fn handle_read(&mut self, _now: Instant) {
+        // Octets are no command yet: `poll_next` looks at them.
     }
 
     fn handle_eof(&mut self, _now: Instant) {
@@ -269,7 +279,15 @@ impl Conversation for Pop3Conversation {
 
     fn handle_control(&mut self, control: Control, _now: Instant) {
         match control {
-            Control::Shutdown { text } | Control::Kick { text } => self.session.end_soon(text),
+            Control::Shutdown { text } => self.session.end_soon(text),
+            // Nothing that reads is worth waiting for, but a change is carried to its end, and answered.
+            Control::Kick { text } if self.running.as_ref().is_some_and(|running| running.change) => {
+                self.session.end_soon(text);
+            }
+            Control::Kick { text } => {
+                self.running = None;
+                self.session.end_now(&text);
+            }
             // POP3 has no way to say anything that was not asked for.
             _ => {}
         }
@@ -279,7 +297,7 @@ impl Conversation for Pop3Conversation {
         self.session.progress(now);
         let next = self.work(cx, now);
         let waits_for_client = self.running.as_ref().is_none_or(|running| running.port.is_hungry());
-        self.session.observe(!waits_for_client);
+        self.session.observe(!waits_for_client, now);
         next
     }
 

@@ -9,9 +9,10 @@ use pillarbox_proto_core::mail::{Uid, UidSet};
 
 use super::Done;
 use super::port::Port;
+use super::report::report;
 use crate::config::Limits;
 use crate::session::job::{Outcome, Reply, Retrieve};
-use crate::wire::reply::{Code, Refusal};
+use crate::wire::reply::Refusal;
 use crate::wire::top::Top;
 
 /// Octets that are read at a time.
@@ -42,7 +43,12 @@ pub(super) async fn retrieve(
 ) -> Done {
     let mut done = Done::new(Outcome::Shown(request.uid));
     if inline && request.size <= limits.inline as u64 {
-        match fetch(&*mailbox, &request, limits).await {
+        let mut fetched = fetch(&*mailbox, request.uid, &request.ahead, limits).await;
+        if fetched.is_err() && !request.ahead.is_empty() {
+            // It may be one of the others that is damaged; that is no fault of this one.
+            fetched = fetch(&*mailbox, request.uid, &[], limits).await;
+        }
+        match fetched {
             Ok((mut found, rows)) => match found.iter().position(|(uid, _)| *uid == request.uid) {
                 Some(at) => {
                     if let Some((_, content)) = found.remove(at) {
@@ -55,7 +61,7 @@ pub(super) async fn retrieve(
                 None => done.inlines = rows == 0 || !found.is_empty(),
             },
             Err(error) => {
-                done.outcome = Outcome::NotShown(Refusal::from(&error));
+                done.outcome = not_shown(&error);
                 return done;
             }
         }
@@ -67,10 +73,10 @@ pub(super) async fn retrieve(
 }
 
 /// Asks for small messages in one go; also tells how many there are at all. The backend may leave out any of them.
-async fn fetch(mailbox: &dyn Mailbox, request: &Retrieve, limits: Limits) -> Result<(Ahead, usize), Error> {
+async fn fetch(mailbox: &dyn Mailbox, uid: Uid, ahead: &[Uid], limits: Limits) -> Result<(Ahead, usize), Error> {
     let mut data = FetchData::default();
     data.inline = limits.inline;
-    let uids: UidSet = std::iter::once(request.uid).chain(request.ahead.iter().copied()).collect();
+    let uids: UidSet = std::iter::once(uid).chain(ahead.iter().copied()).collect();
     let mut batch = Batch::new(limits.read_ahead.max(1), limits.read_ahead_bytes);
     let mut rows = mailbox.fetch(FetchRequest::new(uids, data)).await?;
     let mut found = Ahead::new();
@@ -91,10 +97,14 @@ async fn fetch(mailbox: &dyn Mailbox, request: &Retrieve, limits: Limits) -> Res
     }
 }
 
+fn not_shown(error: &Error) -> Outcome {
+    report("reading a message", error);
+    Outcome::NotShown(Refusal::from(error))
+}
+
 /// Shows a message piece by piece.
 async fn stream(port: &Port, mailbox: &dyn Mailbox, request: &Retrieve) -> Result<(), Outcome> {
-    let refused = |error: &Error| Outcome::NotShown(Refusal::from(error));
-    let mut message = mailbox.message(request.uid).await.map_err(|error| refused(&error))?;
+    let mut message = mailbox.message(request.uid).await.map_err(|error| not_shown(&error))?;
     let octets = message.len();
     let shown_octets = request.top.is_none().then_some(octets);
     let mut top = request.top.map(Top::new);
@@ -103,10 +113,14 @@ async fn stream(port: &Port, mailbox: &dyn Mailbox, request: &Retrieve) -> Resul
         let room = CHUNK.min(usize::try_from(octets - at).unwrap_or(CHUNK));
         let mut piece = match message.read(at, room).await {
             Ok(piece) if !piece.is_empty() => piece,
-            // Once the message has begun, there is no way to say that the rest will not come.
-            _ if at > 0 => return Err(Outcome::Broken),
-            Err(error) => return Err(refused(&error)),
-            Ok(_) => return Err(Outcome::NotShown(Refusal::with(Code::SysPerm, "The stored message is damaged"))),
+            read => {
+                let error = read.err().unwrap_or_else(|| {
+                    Error::corrupt(format!("message {} of {octets} octets ends at {at}", request.uid))
+                });
+                // Once the message has begun, there is no way to say that the rest will not come.
+                let outcome = not_shown(&error);
+                return Err(if at > 0 { Outcome::Broken } else { outcome });
+            }
         };
         piece.truncate(room);
         let begins = at == 0;

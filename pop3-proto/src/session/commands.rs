@@ -14,6 +14,8 @@ use crate::wire::reply::{Code, Refusal};
 
 const INVALID: &str = "Invalid command";
 const INCORRECT_STATE: &str = "Incorrect state";
+/// Messages of a listing that are looked at in one step.
+const LISTED: usize = 1024;
 
 impl Session {
     /// Executes a command, or says what is needed for it.
@@ -186,17 +188,29 @@ impl Session {
         None
     }
 
-    /// Writes lines of a listing, until the output is full or all are written.
+    /// Writes lines of a listing, until the output is full, all are written, or others should go first: a long run of
+    /// deleted messages writes nothing.
     pub(super) fn continue_listing(&mut self) {
         let (Some(listing), State::Transaction(maildrop)) = (&mut self.listing, &self.state) else {
             self.listing = None;
             return;
         };
-        while self.output.len() < self.config.limits.output_high_water {
-            let Some(entry) = maildrop.from(listing.next) else {
-                self.output.put(b".\r\n");
-                self.listing = None;
+        let most = self.config.limits.output_high_water.max(1);
+        for _ in 0..LISTED {
+            if self.output.len() >= most {
                 return;
+            }
+            let entry = match maildrop.get(listing.next) {
+                Ok(entry) => entry,
+                Err(Missing::Deleted) => {
+                    listing.next = listing.next.saturating_add(1);
+                    continue;
+                }
+                Err(Missing::Unknown) => {
+                    self.output.put(b".\r\n");
+                    self.listing = None;
+                    return;
+                }
             };
             let out = self.output.tail_mut();
             let _ = match listing.kind {

@@ -108,19 +108,6 @@ impl Maildrop {
         if self.deleted.contains(entry.uid) { Err(Missing::Deleted) } else { Ok(entry) }
     }
 
-    /// The first message of this number or a larger one that is not deleted. A long run of deleted ones is passed over
-    /// at once.
-    pub(crate) fn from(&self, number: u32) -> Option<Entry<'_>> {
-        let mut number = number.max(1);
-        loop {
-            match self.get(number) {
-                Ok(entry) => return Some(entry),
-                Err(Missing::Unknown) => return None,
-                Err(Missing::Deleted) => number = number.checked_add(1)?,
-            }
-        }
-    }
-
     /// Marks a message as deleted.
     pub(crate) fn delete(&mut self, number: u32) -> Result<(), Missing> {
         let Entry { uid, size, .. } = self.get(number)?;
@@ -195,8 +182,6 @@ mod tests {
         maildrop.delete(3).unwrap();
         assert_eq!(maildrop.delete(2), Err(Missing::Deleted));
         assert_eq!(maildrop.stat(), (2, 100 + u64::from(u32::MAX)));
-        assert_eq!(maildrop.from(2).unwrap().number, 4);
-        assert!(maildrop.from(5).is_none());
         maildrop.reset();
         assert_eq!(maildrop.stat(), (4, all));
         maildrop.delete(1).unwrap();

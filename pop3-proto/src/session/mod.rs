@@ -48,6 +48,8 @@ pub(crate) struct Session {
     listing: Option<Listing>,
     stuffer: Option<Stuffer>,
     greeted: bool,
+    /// A line has been taken since [`observe`](Session::observe).
+    commanded: bool,
     /// No line has been read yet.
     first_line: bool,
     bad_commands: u32,
@@ -115,6 +117,7 @@ impl Session {
             listing: None,
             stuffer: None,
             greeted: false,
+            commanded: false,
             first_line: true,
             bad_commands: 0,
             failed_logins: 0,
@@ -139,11 +142,12 @@ impl Session {
 
     /// Whether more output should wait until some has been taken.
     pub(crate) fn is_full(&self) -> bool {
-        self.output.len() >= self.config.limits.output_high_water
+        self.output.len() >= self.config.limits.output_high_water.max(1)
     }
 
     pub(crate) fn wants_input(&self) -> bool {
-        let room = self.config.limits.input_high_water.max(self.config.limits.sasl_line + 2);
+        let limits = &self.config.limits;
+        let room = limits.input_high_water.max(limits.line.max(limits.sasl_line).saturating_add(2));
         self.ask.is_none() && !self.eof && !self.is_full() && self.lines.buffer.len() < room
     }
 
@@ -154,6 +158,20 @@ impl Session {
     /// The server wants an end after what runs now.
     pub(crate) fn end_soon(&mut self, text: Arc<str>) {
         self.ending.get_or_insert(text);
+    }
+
+    /// The server wants an end now; what ran is dropped. In the middle of a multi-line response there is no way to say
+    /// why, as the client would take it for mail; nor is there where a handshake is due.
+    pub(crate) fn end_now(&mut self, text: &str) {
+        if matches!(self.ask, Some(Ask::Close | Ask::Abort)) {
+            return;
+        }
+        if self.ask.is_some() || self.stuffer.is_some() || self.listing.is_some() {
+            self.ask = Some(Ask::Abort);
+        } else {
+            self.refuse(&Refusal::with(Code::SysTemp, text.to_owned()));
+            self.close();
+        }
     }
 
     /// TLS stands. Nothing that came in before it counts (RFC 2595, section 4).
@@ -197,11 +215,13 @@ impl Session {
             }
             Next::Nothing => Progress::Idle,
             Next::TooLong => {
+                self.commanded = true;
                 self.first_line = false;
                 self.bad("Argument too long");
                 Progress::Worked
             }
             Next::Line(length) => {
+                self.commanded = true;
                 let line = self.lines.line(length);
                 if std::mem::take(&mut self.first_line) && is_other_protocol(line) {
                     return self.not_pop3();
@@ -227,6 +247,7 @@ impl Session {
             Next::Nothing => None,
             Next::TooLong => Some(SaslLine::TooLong),
             Next::Line(length) => {
+                self.commanded = true;
                 let line = self.lines.line(length);
                 let line =
                     if line == framing::CANCEL { SaslLine::Cancelled } else { SaslLine::Line(Secret::new(line)) };
@@ -324,8 +345,13 @@ impl Session {
         let mut random = [0; 8];
         self.env.random(&mut random);
         let epoch = self.unix_time();
-        let timestamp = format!("<{:016x}.{epoch}@{}>", u64::from_be_bytes(random), self.config.host_name);
-        self.ok(&format!("{} {timestamp}", self.config.greeting));
+        // Just as the client reads it: in characters that reach it as they are, on one line with the greeting, and the
+        // only thing in angle brackets there.
+        let host: String = self.config.host_name.chars().filter(|char| is_host(*char)).take(255).collect();
+        let timestamp = format!("<{:016x}.{epoch}@{host}>", u64::from_be_bytes(random));
+        let greeting: String =
+            self.config.greeting.chars().filter(|char| !matches!(char, '<' | '>')).take(MAX_GREETING).collect();
+        self.ok(&format!("{greeting} {timestamp}"));
         self.timestamp = Some(timestamp);
     }
 
@@ -367,6 +393,14 @@ pub(crate) enum SaslLine {
     Cancelled,
     /// It was too long, and has been dropped.
     TooLong,
+}
+
+/// Characters of the greeting that are shown at most before the time stamp.
+const MAX_GREETING: usize = 160;
+
+/// Whether this may stand in a host's name or address.
+const fn is_host(char: char) -> bool {
+    matches!(char, 'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '-' | '_' | ':' | '[' | ']')
 }
 
 /// Whether a line may begin with this octet.

@@ -13,7 +13,7 @@ use crate::wire::reply::Refusal;
 pub(super) struct Timing {
     timeouts: Timeouts,
     started: Instant,
-    /// When the client last did something: sent octets, or took some.
+    /// When the client last did something: gave a command, or took output.
     active: Instant,
     logged_in: bool,
     /// How much output waited when that was last looked at.
@@ -44,11 +44,6 @@ impl Timing {
 }
 
 impl Session {
-    /// Octets came in.
-    pub(crate) fn touched(&mut self, now: Instant) {
-        self.timing.active(now);
-    }
-
     /// Notes whether the client has taken output since [`observe`](Self::observe).
     pub(crate) fn progress(&mut self, now: Instant) {
         if self.output.len() < self.timing.waiting {
@@ -57,16 +52,21 @@ impl Session {
         self.timing.waiting = self.output.len();
     }
 
-    /// Notes how much output waits, and whether the client waits for the backend.
-    pub(crate) fn observe(&mut self, busy: bool) {
+    /// Notes how much output waits, whether the client waits for the backend, and whether it has given commands. Octets
+    /// that are none don't count: with one now and then a client would hold its maildrop for good.
+    pub(crate) fn observe(&mut self, busy: bool, now: Instant) {
+        if std::mem::take(&mut self.commanded) {
+            self.timing.active(now);
+        }
         self.timing.waiting = self.output.len();
         self.timing.busy = busy;
     }
 
-    /// When the session times out, if nothing happens before. Never while the client waits for the backend.
+    /// When the session times out, if nothing happens before. Never while the client waits for the backend, nor once
+    /// the session has ended.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let waiting_for_us = self.timing.busy && self.output.is_empty();
-        if waiting_for_us || matches!(self.ask, Some(Ask::Abort)) { None } else { self.timing.deadline() }
+        if waiting_for_us || matches!(self.ask, Some(Ask::Close | Ask::Abort)) { None } else { self.timing.deadline() }
     }
 
     /// Ends the session if its time is over. Its deletions are forgotten (RFC 1939, section 3).

@@ -124,10 +124,12 @@ pub(crate) fn parse(line: &[u8]) -> Parsed {
     }
 }
 
-/// Whether the line is, or will be, an AUTH command, whose initial response may be long.
-pub(crate) fn is_auth(line: &[u8]) -> bool {
-    let line = line.trim_ascii_start();
-    line.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"AUTH "))
+/// Whether input that begins so is, or will be, an AUTH command, whose initial response may be long.
+///
+/// Blanks before it are not passed over: the answer must be the same for the first octets of a line as for all of it,
+/// and must not depend on the line after it.
+pub(crate) fn is_auth(start: &[u8]) -> bool {
+    start.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"AUTH "))
 }
 
 fn arguments(verb: Verb, rest: &[u8]) -> Option<Command> {

@@ -1,9 +1,12 @@
 //! Cutting the input into lines.
 
+use std::fmt;
+
 use bytes::{Buf, BytesMut};
 
-/// The input of one connection, which comes in any pieces and goes out as lines.
-#[derive(Debug, Default)]
+/// The input of one connection, which comes in any pieces and goes out as lines. A line may hold a password: each is
+/// wiped where it stood, and `Debug` shows none.
+#[derive(Default)]
 pub(crate) struct Lines {
     pub(crate) buffer: BytesMut,
     /// So many octets of the buffer are known to hold no line end.
@@ -29,10 +32,10 @@ impl Lines {
     pub(crate) fn next(&mut self, limit: impl Fn(&[u8]) -> usize) -> Next {
         if self.discarding {
             let Some(end) = memchr::memchr(b'\n', &self.buffer) else {
-                self.buffer.clear();
+                self.take(self.buffer.len());
                 return Next::Nothing;
             };
-            self.buffer.advance(end + 1);
+            self.take(end + 1);
             self.discarding = false;
         }
         let limit = limit(&self.buffer);
@@ -43,15 +46,14 @@ impl Lines {
                 self.scanned = 0;
                 let length = without_cr(self.buffer.get(..end).unwrap_or_default()).len();
                 if length > limit {
-                    self.buffer.advance(end + 1);
+                    self.take(end + 1);
                     return Next::TooLong;
                 }
                 Next::Line(length)
             }
             // With the line end still to come, this is too long whether that is CRLF or LF.
             None if self.buffer.len() >= limit.saturating_add(2) => {
-                self.scanned = 0;
-                self.buffer.clear();
+                self.take(self.buffer.len());
                 self.discarding = true;
                 Next::TooLong
             }
@@ -67,16 +69,22 @@ impl Lines {
         self.buffer.get(..length).unwrap_or_default()
     }
 
-    /// Removes that line with its line end, and wipes it: it may hold a password.
+    /// Removes that line with its line end.
     pub(crate) fn consume(&mut self, length: usize) {
         let whole = match self.buffer.get(length) {
             Some(b'\r') => length + 2,
             _ => length + 1,
         };
-        if let Some(line) = self.buffer.get_mut(..length) {
+        self.take(whole);
+    }
+
+    /// Wipes and removes the first octets.
+    fn take(&mut self, count: usize) {
+        let count = count.min(self.buffer.len());
+        if let Some(line) = self.buffer.get_mut(..count) {
             line.fill(0);
         }
-        self.buffer.advance(whole.min(self.buffer.len()));
+        self.buffer.advance(count);
         self.scanned = 0;
     }
 
@@ -93,7 +101,14 @@ impl Lines {
 
     /// Drops everything that has come in.
     pub(crate) fn clear(&mut self) {
+        self.take(self.buffer.len());
         *self = Self::default();
+    }
+}
+
+impl fmt::Debug for Lines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lines").field("waiting", &self.buffer.len()).finish_non_exhaustive()
     }
 }
 
@@ -138,6 +153,13 @@ mod tests {
         assert_eq!(lines(&[b"1234", b"5678", b"9\r", b"\n1\r\n"], 4), [None, Some(b"1".to_vec())]);
         assert_eq!(lines(&[b"1234\r", b"\n"], 4), [Some(b"1234".to_vec())]);
         assert_eq!(lines(&[b"1234\r", b"x\n"], 4), [None]);
+    }
+
+    #[test]
+    fn what_waits_does_not_show() {
+        let mut input = Lines::default();
+        input.buffer.extend_from_slice(b"PASS tanstaaf\r\n");
+        assert_eq!(format!("{input:?}"), "Lines { waiting: 15, .. }");
     }
 
     #[test]

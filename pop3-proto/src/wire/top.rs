@@ -32,7 +32,7 @@ impl Top {
             self.line = Line::Empty;
             start = end + 1;
             if self.in_body {
-                self.lines -= 1;
+                self.lines = self.lines.saturating_sub(1);
             } else {
                 self.in_body = line != Line::Text;
             }

@@ -21,6 +21,8 @@ pub struct Generated {
     pub inline: bool,
     /// Reading fails at this offset.
     pub broken_at: Option<u64>,
+    /// This message can't be fetched with its row, nor can any after it in the same fetch.
+    pub damaged: Option<u32>,
     /// What was asked of the mailbox.
     pub calls: Arc<Calls>,
 }
@@ -28,13 +30,14 @@ pub struct Generated {
 #[derive(Default)]
 pub struct Calls {
     pub fetches: AtomicUsize,
+    pub rows: AtomicUsize,
     pub opened: AtomicUsize,
     pub finished: AtomicUsize,
 }
 
 impl Generated {
     pub fn new(messages: u32, size: u64) -> Self {
-        Self { messages, size, inline: true, broken_at: None, calls: Arc::default() }
+        Self { messages, size, inline: true, broken_at: None, damaged: None, calls: Arc::default() }
     }
 }
 
@@ -56,8 +59,8 @@ impl Authenticator for Generated {
 #[async_trait]
 impl Backend for Generated {
     async fn open(&self, _: &Connection, _: &Identity) -> Result<Arc<dyn Account>> {
-        let Self { messages, size, inline, broken_at, .. } = *self;
-        Ok(Arc::new(Maildrop { messages, size, inline, broken_at, calls: Arc::clone(&self.calls) }))
+        let Self { messages, size, inline, broken_at, damaged, .. } = *self;
+        Ok(Arc::new(Maildrop { messages, size, inline, broken_at, damaged, calls: Arc::clone(&self.calls) }))
     }
 }
 
@@ -67,6 +70,7 @@ struct Maildrop {
     size: u64,
     inline: bool,
     broken_at: Option<u64>,
+    damaged: Option<u32>,
     calls: Arc<Calls>,
 }
 
@@ -92,9 +96,14 @@ impl Mailbox for Maildrop {
         self.calls.fetches.fetch_add(1, Ordering::SeqCst);
         let Self { size, inline, .. } = *self;
         let data = request.data;
+        let calls = Arc::clone(&self.calls);
+        if data.inline > 0 && request.uids.iter().any(|uid| Some(uid.get()) == self.damaged) {
+            return Err(Error::corrupt("the disk has a hole"));
+        }
         let mut uids = request.uids.iter().collect::<Vec<_>>().into_iter();
         Ok(Box::new(IterRows::new(std::iter::from_fn(move || {
             let mut row = Row::new(uids.next()?);
+            calls.rows.fetch_add(1, Ordering::SeqCst);
             row.size = Some(size);
             row.unique_id = data.unique_id.then(|| format!("message-{}", row.uid).into());
             if inline && size <= data.inline as u64 {
