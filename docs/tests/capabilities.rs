@@ -1,5 +1,5 @@
 //! The README's tables of capabilities are what sessions answer: no word too many, none too few.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests, and their helpers")]
 
 mod support;
 

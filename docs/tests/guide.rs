@@ -1,5 +1,5 @@
 //! The backend of `docs/backend.md` keeps the rules, is served, and is what the text shows.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests, and their helpers")]
 
 use std::path::Path;
 use std::sync::Arc;

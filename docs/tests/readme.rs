@@ -1,5 +1,5 @@
 //! What the README says, done.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests, and their helpers")]
 
 mod support;
 

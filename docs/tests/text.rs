@@ -1,5 +1,5 @@
 //! The documents' links lead somewhere, and nothing stands in the repository that belongs elsewhere.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests, and their helpers")]
 
 mod support;
 

@@ -1,5 +1,5 @@
 //! Reading the repository's documents, and running what they say.
-#![allow(dead_code, missing_docs, unreachable_pub, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use std::fs;
 use std::io::Write as _;
