@@ -350,7 +350,9 @@ impl MaildirAccount {
 async fn has_unclaimed(store: &Arc<MaildirStore>, index: &Arc<Index>, id: i64) -> Result<bool> {
     let (store, index) = (Arc::clone(store), Arc::clone(index));
     blocking(move || {
-        store.read(&index, |db| Ok(table::count(db, id, Subset::Recent)? > 0 || table::count(db, id, Subset::Fresh)? > 0))
+        store.read(&index, |db| {
+            Ok(table::count(db, id, Subset::Recent)? > 0 || table::count(db, id, Subset::Fresh)? > 0)
+        })
     })
     .await
 }

@@ -258,6 +258,7 @@ fn add(txn: &mut Txn<'_>, mailbox: i64, drafts: Vec<Draft>, replace: Option<u32>
             info: file_name::info_for("", flags, keywords),
         };
         // The folder may have been renamed since the draft was begun; its files went with it.
+        txn.announce(mailbox.id, Place::Cur, &row.file());
         open.dir(Place::Tmp).rename(&draft.name, open.dir(Place::Cur), row.file())?;
         draft.kept = true;
         let (undo, file) = (Arc::clone(&open), row.file());

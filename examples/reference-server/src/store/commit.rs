@@ -43,6 +43,15 @@ pub(super) trait Job: Send {
     fn finish(self: Box<Self>, commit: Result<(), &Fault>);
 }
 
+/// A file of a mailbox.
+#[derive(Clone, Copy)]
+pub(super) struct Spot<'a> {
+    pub(super) mailbox: i64,
+    pub(super) folder: &'a Arc<Folder>,
+    pub(super) place: Place,
+    pub(super) file: &'a str,
+}
+
 /// The transaction that a change works in.
 pub(super) struct Txn<'a> {
     pub(super) store: &'a Arc<MaildirStore>,
@@ -100,20 +109,40 @@ impl<'a> Txn<'a> {
         self.folders.clear();
     }
 
-    /// Renames a file; undone when the change fails.
-    pub(super) fn rename(
-        &mut self,
-        from: (&Arc<Folder>, Place, &str),
-        to: (&Arc<Folder>, Place, &str),
-    ) -> std::io::Result<()> {
-        from.0.dir(from.1).rename(from.2, to.0.dir(to.1), to.2)?;
-        let (from, to) = ((Arc::clone(from.0), from.1, from.2.to_owned()), (Arc::clone(to.0), to.1, to.2.to_owned()));
+    /// Renames a file from one mailbox's directory into another's; undone when the change fails.
+    pub(super) fn rename(&mut self, from: Spot<'_>, to: Spot<'_>) -> std::io::Result<()> {
+        self.announce(from.mailbox, from.place, from.file);
+        self.announce(to.mailbox, to.place, to.file);
+        let renamed = from.folder.dir(from.place).rename(from.file, to.folder.dir(to.place), to.file);
+        if renamed.is_err() {
+            self.withdraw(from.mailbox, from.file);
+            self.withdraw(to.mailbox, to.file);
+            return renamed;
+        }
+        let (here, there) = ((Arc::clone(from.folder), from.place), (Arc::clone(to.folder), to.place));
+        let (old, new) = (from.file.to_owned(), to.file.to_owned());
         self.undo.push(Box::new(move || {
-            if let Err(error) = to.0.dir(to.1).rename(&to.2, from.0.dir(from.1), &from.2) {
+            if let Err(error) = there.0.dir(there.1).rename(&new, here.0.dir(here.1), &old) {
                 tracing::error!(%error, "a file could not be put back after a failed change");
             }
         }));
         Ok(())
+    }
+
+    /// Says before it is done that this server itself makes or takes a name, so that the kernel's word of it is no news.
+    pub(super) fn announce(&self, mailbox: i64, place: Place, file: &str) {
+        if place != Place::Tmp
+            && let Some(state) = lock(&self.store.live).get(&mailbox)
+        {
+            state.announce(file);
+        }
+    }
+
+    /// It was not done.
+    pub(super) fn withdraw(&self, mailbox: i64, file: &str) {
+        if let Some(state) = lock(&self.store.live).get(&mailbox) {
+            state.is_announced(file);
+        }
     }
 
     /// What takes back a step when the change fails.
@@ -235,6 +264,9 @@ pub(super) fn drive(store: &Arc<MaildirStore>, index: &Index) {
             txn.undo_to(0);
         }
         let touched = std::mem::take(&mut txn.touched);
+        if outcome.is_ok() && !touched.is_empty() {
+            index.tell();
+        }
         match &outcome {
             Ok(true) => store.refresh_live(&writer, None),
             _ => store.refresh_live(&writer, Some(&touched)),

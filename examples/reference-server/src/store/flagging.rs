@@ -1,11 +1,9 @@
 //! STORE: flags are letters of the file name, so a change of flags is a renaming.
 
-use std::sync::Arc;
-
 use pillarbox_proto_core::backend::{Row, StoreOp, StoreRequest, Stored};
 use pillarbox_proto_core::mail::{Flags, SystemFlags};
 
-use super::commit::{Durability, Txn};
+use super::commit::{Durability, Spot, Txn};
 use super::fault::{Done, is_missing};
 use super::file_name;
 use super::folder::Place;
@@ -96,7 +94,8 @@ fn rename(
     if (from, before.file()) == (to, after.file()) {
         return Ok(());
     }
-    txn.rename((&open, from, &before.file()), (&Arc::clone(&open), to, &after.file()))?;
+    let spot = |place, file| Spot { mailbox: mailbox.id, folder: &open, place, file };
+    txn.rename(spot(from, &before.file()), spot(to, &after.file()))?;
     if durability == Durability::Lasting {
         txn.sync(&mailbox.folder, Place::Cur);
         if from == Place::New {

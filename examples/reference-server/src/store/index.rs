@@ -8,6 +8,9 @@
 //! (its inode changed) opens the new one; setting a damaged index aside happens under a lock.
 
 use std::collections::VecDeque;
+use std::fs::File;
+#[cfg(unix)]
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -24,6 +27,8 @@ use super::{lock, schema};
 pub(super) const FOLDER: &str = "pillarbox";
 const FILE: &str = "pillarbox/index.sqlite";
 const BESIDES: [&str; 2] = ["pillarbox/index.sqlite-wal", "pillarbox/index.sqlite-shm"];
+/// Written to after each commit, so that other processes hear of it.
+pub(super) const COMMITS: &str = "pillarbox/commits";
 const LOCK: &str = "pillarbox/index.lock";
 /// Connections for reading that are kept open while nobody uses them.
 const IDLE_READERS: usize = 3;
@@ -35,6 +40,7 @@ pub(super) struct Index {
     root: Arc<Dir>,
     path: PathBuf,
     inode: u64,
+    commits: File,
     /// A name that no other index ever had; part of every mailbox's lasting name.
     pub(super) token: Box<str>,
     writer: Mutex<Connection>,
@@ -56,22 +62,30 @@ impl Index {
         let gate = root.open_with(LOCK, OpenOptions::new().write(true).create(true).truncate(false))?.into_std();
         gate.lock()?;
         let path = root_path.join(FILE);
+        let mut is_new = !root.exists(FILE);
         let writer = match open_writer(&root, &path) {
             Ok(writer) => writer,
             Err(fault) if fault.is_damage() => {
                 tracing::warn!(path = %path.display(), error = %fault, "the index is damaged: building a new one");
                 set_aside(&root)?;
+                is_new = true;
                 open_writer(&root, &path)?
             }
             Err(fault) => return Err(fault),
         };
         let token: String = writer.query_row("SELECT value FROM meta WHERE key = 'token'", [], |row| row.get(0))?;
         let inode = root.metadata(FILE)?.ino();
+        let commits = root.open_with(COMMITS, OpenOptions::new().write(true).create(true).truncate(false))?.into_std();
+        if is_new {
+            super::folder::sync_dir(&root, FOLDER)?;
+            super::folder::sync_dir(&root, "")?;
+        }
         drop(gate);
         Ok(Self {
             root,
             path,
             inode,
+            commits,
             token: token.into(),
             writer: Mutex::new(writer),
             readers: Mutex::default(),
@@ -120,6 +134,13 @@ impl Index {
     /// Closes connections that nobody uses.
     pub(super) fn close_idle(&self) {
         lock(&self.readers).clear();
+    }
+
+    /// Has other processes hear that there was a commit. They would notice by themselves, later.
+    pub(super) fn tell(&self) {
+        if let Err(error) = self.commits.write_at(b".", 0) {
+            tracing::debug!(%error, "other processes can't be told of a commit");
+        }
     }
 
     /// Whether a change is at work or waiting.

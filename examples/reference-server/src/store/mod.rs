@@ -266,7 +266,7 @@ impl MaildirStore {
     }
 
     /// Reads from an index, on a thread that may block. Damage has the index given up.
-    fn read<T>(&self, index: &Index, work: impl FnOnce(&Connection) -> Done<T>) -> Done<T> {
+    fn read<T>(self: &Arc<Self>, index: &Index, work: impl FnOnce(&Connection) -> Done<T>) -> Done<T> {
         let result = index.read(work);
         if let Err(fault) = &result
             && fault.is_damage()
@@ -277,7 +277,7 @@ impl MaildirStore {
     }
 
     /// Replaces a damaged index by a new one. Sessions that have mailboxes of the old one open lose them.
-    fn give_up(&self, index: &Index, fault: &Fault) {
+    fn give_up(self: &Arc<Self>, index: &Index, fault: &Fault) {
         let mut current = self.index.write().unwrap_or_else(PoisonError::into_inner);
         if !std::ptr::eq(&**current, index) {
             return;
@@ -289,6 +289,7 @@ impl MaildirStore {
         match Index::open(Arc::clone(&self.root), &self.path) {
             Ok(fresh) => {
                 *current = Arc::new(fresh);
+                self.watcher.watch_index(self);
                 *lock(&self.data_version) = 0;
                 self.pending.clear();
                 for state in lock(&self.live).drain().map(|(_, state)| state) {

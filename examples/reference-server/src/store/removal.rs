@@ -3,12 +3,10 @@
 //! A file is renamed into `tmp/` first, so that it can be put back if the index can't be committed (a full disk), and
 //! unlinked when everything is done.
 
-use std::sync::Arc;
-
 use pillarbox_proto_core::backend::Expunged;
 use pillarbox_proto_core::mail::{SystemFlags, UidSet};
 
-use super::commit::Txn;
+use super::commit::{Spot, Txn};
 use super::fault::Done;
 use super::flagging::current;
 use super::folder::Place;
@@ -40,7 +38,8 @@ pub(super) fn remove(txn: &mut Txn<'_>, mailbox: &mut MailboxRow, message: &Mess
     let open = txn.folder(&mailbox.folder)?;
     let place = Place::of(message.fresh);
     let leaving = format!("removed.{:016x}.{}", super::random_number(), message.uid);
-    txn.rename((&open, place, &message.file()), (&Arc::clone(&open), Place::Tmp, &leaving))?;
+    let spot = |place, file| Spot { mailbox: mailbox.id, folder: &open, place, file };
+    txn.rename(spot(place, &message.file()), spot(Place::Tmp, &leaving))?;
     txn.sync(&mailbox.folder, place);
     txn.afterwards(move || {
         if let Err(error) = open.dir(Place::Tmp).remove_file(&leaving) {

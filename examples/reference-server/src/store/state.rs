@@ -4,6 +4,8 @@
 //! of its UID set and little more. The state follows the index by mod-sequence, after each commit of this process and
 //! whenever another process changed the index.
 
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -18,6 +20,9 @@ use super::keywords::KeywordTable;
 use super::lock;
 use super::table::{self, MailboxRow, Subset, to_modseq, to_uid};
 
+/// Names that are announced and not heard of yet, at most.
+const ANNOUNCED: usize = 100_000;
+
 /// The live state of a mailbox.
 pub(super) struct MailboxState {
     pub(super) id: i64,
@@ -31,6 +36,9 @@ pub(super) struct MailboxState {
     /// When a session used it last, in nanoseconds since 1970.
     pub(super) used: AtomicI64,
     view: Mutex<View>,
+    /// Names of files that this process makes or takes away, as digests: the kernel will tell of each once.
+    announced: Mutex<HashSet<u64>>,
+    digest: RandomState,
 }
 
 /// A consistent view of a mailbox.
@@ -85,7 +93,29 @@ impl MailboxState {
                 modseq: -1,
                 gone: None,
             }),
+            announced: Mutex::default(),
+            digest: RandomState::new(),
         }
+    }
+
+    /// Notes that this process itself is about to make a name or take it away.
+    pub(super) fn announce(&self, file: &str) {
+        let mut announced = lock(&self.announced);
+        // What is dropped is looked at as if another program had done it.
+        if announced.len() >= ANNOUNCED {
+            announced.clear();
+        }
+        announced.insert(self.digest.hash_one(file));
+    }
+
+    /// Whether a name was announced; the next news of it is somebody else's.
+    pub(super) fn is_announced(&self, file: &str) -> bool {
+        let mut announced = lock(&self.announced);
+        let known = announced.remove(&self.digest.hash_one(file));
+        if announced.is_empty() && announced.capacity() > 1024 {
+            *announced = HashSet::new();
+        }
+        known
     }
 
     /// The state, locked. Nothing that blocks is done while it is held, but for the refresh itself.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pillarbox_proto_core::mail::{Uid, UidSet, UidValidity};
 use rusqlite::params;
 
-use super::commit::Txn;
+use super::commit::{Spot, Txn};
 use super::fault::Done;
 use super::file_name;
 use super::flagging::current;
@@ -55,8 +55,9 @@ pub(super) fn copy_messages(txn: &mut Txn<'_>, from: i64, to: i64, uids: &UidSet
         copy.fresh = false;
         letters.translate(txn, ends.target(), &mut copy)?;
         let (here, there) = ends.folders(txn)?;
-        link(&here, &message, &there, &copy)?;
         let file = copy.file();
+        txn.announce(to, Place::Cur, &file);
+        link(&here, &message, &there, &copy)?;
         txn.on_failure(move || drop(there.dir(Place::Cur).remove_file(&file)));
         let new = arrive(txn, ends.target(), copy)?;
         if let Some(summary) = summary(txn, from, message.uid)? {
@@ -88,7 +89,10 @@ pub(super) fn move_messages(txn: &mut Txn<'_>, from: i64, to: i64, uids: &UidSet
         let (here, there) = ends.folders(txn)?;
         let place = Place::of(message.fresh);
         if from != to || (place, message.file()) != (Place::Cur, moved.file()) {
-            txn.rename((&here, place, &message.file()), (&there, Place::Cur, &moved.file()))?;
+            txn.rename(
+                Spot { mailbox: from, folder: &here, place, file: &message.file() },
+                Spot { mailbox: to, folder: &there, place: Place::Cur, file: &moved.file() },
+            )?;
         }
         txn.sync(&ends.source.folder, place);
         let summary = summary(txn, from, message.uid)?;

@@ -34,7 +34,7 @@ const GATHER: Duration = Duration::from_millis(5);
 /// A mailbox or account that nobody uses is kept for so long, in nanoseconds.
 const LINGER: i64 = 5_000_000_000;
 /// More names at once than this, and both directories are read instead.
-const MANY: usize = 2_000;
+const MANY: usize = 20_000;
 
 /// What was heard of a mailbox.
 #[derive(Default)]
@@ -52,6 +52,14 @@ pub(super) struct Target {
 }
 
 impl Target {
+    /// Whether this process itself did what the kernel tells of a file.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only a kernel that tells can repeat"))]
+    pub(super) fn expects(&self, file: &str) -> bool {
+        let Some(store) = self.store.upgrade() else { return false };
+        let state = lock(&store.live).get(&self.mailbox).cloned();
+        state.is_some_and(|state| state.is_announced(file))
+    }
+
     /// The kernel tells no more of it: a directory was removed. From now on it is polled.
     #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only a kernel that told can cease to tell"))]
     pub(super) fn unwatch(&self) {
@@ -119,7 +127,7 @@ impl Watcher {
     pub(super) fn watch_index(&self, store: &Arc<MaildirStore>) {
         if let Some(kernel) = &self.kernel {
             let target = Target { store: Arc::downgrade(store), mailbox: 0 };
-            kernel.watch(&[store.path.join(super::index::FOLDER)], &target);
+            kernel.watch(&[store.path.join(super::index::COMMITS)], &target);
         }
     }
 

@@ -49,7 +49,7 @@ impl Kernel {
 
     /// Watches directories for a target; false if not all of them can be watched.
     pub(super) fn watch(&self, paths: &[PathBuf], target: &Target) -> bool {
-        // A mailbox's names come and go; of the index only the journal's growth matters.
+        // A mailbox's names come and go; beside the index a file is written to after each commit.
         let mask = if target.mailbox == 0 {
             WatchMask::MODIFY
         } else {
@@ -61,7 +61,7 @@ impl Kernel {
                 | WatchMask::DELETE_SELF
                 | WatchMask::MOVE_SELF
         };
-        let mask = mask | WatchMask::ONLYDIR | WatchMask::DONT_FOLLOW | WatchMask::EXCL_UNLINK;
+        let mask = mask | WatchMask::DONT_FOLLOW | WatchMask::EXCL_UNLINK;
         let mut targets = lock(&self.targets);
         let mut watches = lock(&self.watches);
         for path in paths {
@@ -121,10 +121,8 @@ fn listen(mut inotify: Inotify, watcher: &Weak<Watcher>) {
             }
             let name = event.name.and_then(|name| name.to_str());
             if target.mailbox == 0 {
-                if name.is_some_and(|name| name.ends_with("-wal")) {
-                    watcher.hear(&target, Some(String::new()));
-                }
-            } else {
+                watcher.hear(&target, Some(String::new()));
+            } else if !name.is_some_and(|name| target.expects(name)) {
                 watcher.hear(&target, name.map(str::to_owned));
             }
         }
