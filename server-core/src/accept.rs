@@ -25,10 +25,10 @@ use tracing::{Instrument, debug, info_span, trace, warn};
 
 use crate::control::ControlInbox;
 use crate::listener::Listener;
-use crate::serve::{ServeOptions, serve_layered};
+use crate::serve::{ServeError, ServeOptions, serve_layered};
 use crate::sessions::{Registration, Sessions};
 use crate::slots::{Slot, Slots};
-use crate::stream::Layered;
+use crate::stream::{Layered, without_delay};
 
 /// The first pause after an accept for which the system had no room; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -126,6 +126,9 @@ impl Visitor {
                 let error = outcome.error.map(tracing::field::display);
                 debug!(end = ?outcome.end, received = outcome.received, sent = outcome.sent, error, "ended");
             }
+            // Not the client's fault: the conversation was made for other layers than its listener has.
+            Err(error @ ServeError::Layer(_)) => warn!(%error, "dropped"),
+            #[cfg(feature = "tls")]
             Err(error) => debug!(%error, "dropped"),
         }
         drop(badge);
@@ -181,14 +184,6 @@ async fn secure(
 #[cfg(not(feature = "tls"))]
 async fn secure(stream: TcpStream, connection: Connection, _: &Listener) -> Option<(Layered<TcpStream>, Connection)> {
     Some((Layered::Plain(stream), connection))
-}
-
-/// Replies are gathered before they are written, so waiting for more of them (Nagle's algorithm) would only add the
-/// client's delayed acknowledgement, 40 ms, to each.
-fn without_delay(stream: &TcpStream) {
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%error, "TCP_NODELAY");
-    }
 }
 
 /// An IPv4 client of an IPv6 socket has its IPv4 address.

@@ -41,8 +41,8 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 impl Controls {
     /// Sends a word, and says whether it will be heard.
     ///
-    /// It is not when the connection has ended. When sixteen words wait already, the oldest is dropped for the new
-    /// one: what ends a session must not be lost behind alerts.
+    /// It is not when the connection has ended. When sixteen words wait already, the oldest alert is dropped for the new
+    /// word: what ends a session must not be lost among alerts, whether it came before them or after.
     pub fn send(&self, control: Control) -> bool {
         let waker = {
             let mut shared = lock(&self.0);
@@ -50,7 +50,8 @@ impl Controls {
                 return false;
             }
             if shared.queue.len() == MOST {
-                shared.queue.pop_front();
+                let alert = shared.queue.iter().position(|waiting| matches!(waiting, Control::Alert(_)));
+                shared.queue.remove(alert.unwrap_or(0));
             }
             shared.queue.push_back(control);
             shared.waker.take()
@@ -149,5 +150,18 @@ mod tests {
         let all: Vec<_> = std::iter::from_fn(|| inbox.take(&cx)).collect();
         assert_eq!(all.len(), MOST);
         assert_eq!(all.last(), Some(&end));
+    }
+
+    #[test]
+    fn the_word_that_ends_a_session_is_not_pushed_out() {
+        let (controls, mut inbox) = channel();
+        let end = Control::Shutdown { text: "bye".into() };
+        assert!(controls.send(end.clone()));
+        for number in 0..100 {
+            assert!(controls.send(alert(&number.to_string())));
+        }
+        let cx = Context::from_waker(Waker::noop());
+        let all: Vec<_> = std::iter::from_fn(|| inbox.take(&cx)).collect();
+        assert_eq!((all.len(), &all[0], &all[MOST - 1]), (MOST, &end, &alert("99")));
     }
 }

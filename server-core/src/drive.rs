@@ -190,8 +190,8 @@ where
             && let Poll::Ready(next) = self.conversation.poll_next(cx, now)
         {
             match next {
-                Next::Abort => return Step::Done(Ok(End::Aborted)),
                 _ if self.gone => return Step::Done(Ok(End::Gone)),
+                Next::Abort => return Step::Done(Ok(End::Aborted)),
                 Next::Upgrade(layer) if !self.can_have(layer) => return Step::Done(Err(ServeError::Layer(layer))),
                 Next::Downgrade(layer) => return Step::Done(Err(ServeError::Layer(layer))),
                 next => self.next = Some(next),
@@ -211,7 +211,7 @@ where
             if self.gone {
                 return Step::Done(Ok(End::Gone));
             }
-            self.give_up.get_or_insert(now + self.options.write_grace);
+            self.give_up = self.give_up.or_else(|| now.checked_add(self.options.write_grace));
         } else if !self.gone && !self.end_of_input {
             progress |= self.read(cx, now);
         }
@@ -321,7 +321,8 @@ where
         self.gone = true;
         self.error = Some(error);
         self.stash = BytesMut::new();
-        self.give_up = Some(now + self.options.finish_grace);
+        // Beyond what the clock can tell is never.
+        self.give_up = now.checked_add(self.options.finish_grace);
         self.conversation.handle_gone();
         self.discard();
     }

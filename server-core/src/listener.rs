@@ -70,7 +70,8 @@ impl Listener {
     }
 
     /// Adds an address. Port 0 lets the system choose; [`BoundServer::local_addrs`](crate::BoundServer::local_addrs)
-    /// tells what it chose. `[::]` takes IPv4 clients too where the system does so.
+    /// tells what it chose. `[::]` takes IPv4 clients too where the system does so, and then `0.0.0.0` with the same
+    /// port is in use already.
     #[must_use]
     pub fn address(mut self, address: impl Into<Address>) -> Self {
         self.addresses.push(address.into());

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::control::ControlInbox;
 use crate::drive::Driver;
-use crate::stream::Layered;
+use crate::stream::{Layered, without_delay};
 #[cfg(feature = "tls")]
 use crate::tls::{HandshakeError, TlsAcceptor};
 
@@ -22,6 +22,8 @@ use crate::tls::{HandshakeError, TlsAcceptor};
 ///
 /// It is [the loop of the conversation contract](pillarbox_proto_core::conversation), and besides:
 ///
+/// * **No delay**: replies are gathered before they are written, so a tokio `TcpStream` is set to send them at once
+///   (`TCP_NODELAY`). Do the same for a socket inside a stream of your own, or each reply waits 40 ms.
 /// * **Memory**: input is read over the stack until it flows, so that an idle connection holds no buffer.
 /// * **Hang-ups**: while the conversation reads nothing, the stream is still watched. A TCP socket is looked into
 ///   without reading. Other streams are read ahead by at most 64 bytes, unless they are plain and could be upgraded
@@ -62,6 +64,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     C: Conversation,
 {
+    without_delay(&stream);
     serve_layered(Layered::Plain(stream), conversation, options)
 }
 
@@ -90,7 +93,7 @@ pub struct ServeOptions {
     pub tls: Option<TlsAcceptor>,
     /// Where words from the server to this conversation come in.
     pub controls: Option<ControlInbox>,
-    /// How long a change goes on after its client is gone. Default: 30 s.
+    /// How long a change goes on after its client is gone. Default: 30 s; [`Duration::MAX`] is for ever.
     pub finish_grace: Duration,
     /// How long, after the conversation has ended or asked for a layer, the client may take no byte of what it was
     /// told last. Default: 10 s.

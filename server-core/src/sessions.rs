@@ -89,19 +89,23 @@ impl Sessions {
 
     /// Tells every session; says how many heard it.
     pub(crate) fn tell(&self, control: &Control) -> usize {
-        self.lock().live.values().filter(|live| live.controls.send(control.clone())).count()
+        let all: Vec<_> = self.lock().live.values().map(|live| live.controls.clone()).collect();
+        send(&all, control)
     }
 
     /// Tells one session; says whether it heard it.
     pub(crate) fn tell_one(&self, id: SessionId, control: Control) -> bool {
-        self.lock().live.get(&id).is_some_and(|live| live.controls.send(control))
+        let one = self.lock().live.get(&id).map(|live| live.controls.clone());
+        one.is_some_and(|controls| controls.send(control))
     }
 
     /// Tells every session, and every one that starts later, to end.
     pub(crate) fn close(&self, text: Arc<str>) -> usize {
         let mut table = self.lock();
         table.farewell = Some(text.clone());
-        table.live.values().filter(|live| live.controls.send(Control::Shutdown { text: text.clone() })).count()
+        let all: Vec<_> = table.live.values().map(|live| live.controls.clone()).collect();
+        drop(table);
+        send(&all, &Control::Shutdown { text })
     }
 
     /// Drops all that are left, at their next await; says how many.
@@ -114,6 +118,11 @@ impl Sessions {
         }
         tasks.len()
     }
+}
+
+/// Never under the lock: sending wakes a task, and whoever wakes tasks may run what takes a session out of the table.
+fn send(all: &[Controls], control: &Control) -> usize {
+    all.iter().filter(|controls| controls.send(control.clone())).count()
 }
 
 impl Drop for Registration {

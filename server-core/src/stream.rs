@@ -154,6 +154,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Layered<S> {
     }
 }
 
+/// Replies are gathered before they are written, so waiting for more of them (Nagle's algorithm) would only add the
+/// client's delayed acknowledgement, 40 ms, to each.
+pub(crate) fn without_delay<S: 'static>(stream: &S) {
+    if let Some(tcp) = (stream as &dyn Any).downcast_ref::<TcpStream>()
+        && let Err(error) = tcp.set_nodelay(true)
+    {
+        tracing::debug!(%error, "TCP_NODELAY");
+    }
+}
+
 /// What a look at an unread stream shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Probe {

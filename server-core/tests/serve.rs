@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use common::{HIGH_WATER, World};
-use pillarbox_proto_core::conversation::{Control, Layer};
+use pillarbox_proto_core::conversation::{Control, Layer, Next};
 use pillarbox_server_core::control::channel;
 use pillarbox_server_core::{End, Outcome, ServeError, ServeOptions, serve_connection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -196,6 +196,81 @@ async fn a_change_that_takes_too_long_is_dropped() {
     assert_eq!(ended(served).await.end, End::Gone);
     assert_eq!(start.elapsed().as_secs(), 7);
     assert_eq!(world.events(), ["gone", "dropped"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn times_without_end_are_never() {
+    for forever in [Duration::MAX, Duration::from_secs(1 << 62), Duration::from_secs(1 << 40)] {
+        let world = World::new();
+        let options = ServeOptions::new().finish_grace(forever).write_grace(forever);
+        let (mut client, served) = serve_with(&world, 16, options);
+        client.write_all(b"a long line\nanother\nCHANGE\n").await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        drop(client);
+        world.heard("gone").await;
+        tokio::time::sleep(Duration::from_secs(1_000_000)).await;
+        assert!(!served.is_finished());
+        world.release();
+        assert_eq!(ended(served).await.end, End::Gone);
+        assert!(world.events().contains(&"changed".to_owned()));
+
+        let world = World::idle_limit(Duration::from_secs(100));
+        let (client, served) = serve_with(&world, 4, ServeOptions::new().write_grace(forever));
+        tokio::time::sleep(Duration::from_secs(1_000_000)).await;
+        assert!(!served.is_finished(), "it waits for the client to take its last reply");
+        drop(client);
+        assert_eq!(ended(served).await.end, End::Gone);
+    }
+}
+
+#[tokio::test]
+async fn a_socket_is_served_without_delay() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (stream, _) = listener.accept().await.unwrap();
+    let same = socket2::SockRef::from(&stream).try_clone().unwrap();
+    assert!(!same.tcp_nodelay().unwrap());
+    let world = World::new();
+    let _served = serve_connection(stream, world.toy(), ServeOptions::new());
+    assert!(same.tcp_nodelay().unwrap());
+}
+
+/// Ends at once when its client is gone, as some protocols do.
+struct Abrupt(bytes::BytesMut, pillarbox_proto_core::Output, bool);
+
+impl pillarbox_proto_core::Conversation for Abrupt {
+    fn read_buf(&mut self) -> Option<&mut bytes::BytesMut> {
+        Some(&mut self.0)
+    }
+    fn handle_read(&mut self, _: std::time::Instant) {}
+    fn handle_eof(&mut self, _: std::time::Instant) {}
+    fn handle_gone(&mut self) {
+        self.2 = true;
+    }
+    fn handle_control(&mut self, _: Control, _: std::time::Instant) {}
+    fn poll_next(&mut self, _: &mut std::task::Context<'_>, _: std::time::Instant) -> Poll<Next> {
+        if self.2 { Poll::Ready(Next::Abort) } else { Poll::Pending }
+    }
+    fn output(&mut self) -> &mut pillarbox_proto_core::Output {
+        &mut self.1
+    }
+    fn deadline(&self) -> Option<std::time::Instant> {
+        None
+    }
+    fn handle_deadline(&mut self, _: std::time::Instant) {}
+    fn upgraded(&mut self, _: pillarbox_proto_core::conversation::Upgraded, _: std::time::Instant) {}
+}
+
+#[tokio::test]
+async fn a_conversation_that_aborts_for_want_of_a_client_was_left_and_not_aborted() {
+    let (ours, theirs) = duplex(16);
+    drop(theirs);
+    let mut output = pillarbox_proto_core::Output::new();
+    output.put(b"hello");
+    let served = serve_connection(ours, Abrupt(bytes::BytesMut::new(), output, false), ServeOptions::new());
+    let outcome = served.await.unwrap();
+    assert_eq!(outcome.end, End::Gone);
+    assert!(outcome.error.is_some());
 }
 
 #[tokio::test(start_paused = true)]
