@@ -86,7 +86,7 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Ten bad commands, three failed logins, 64 KiB of output, 64 KiB of input.
+    /// Ten bad commands, three failed logins, 64 KiB of output, 32 KiB of input.
     fn default() -> Self {
         Self {
             frame_before_login: FrameLimits::before_login(),
@@ -95,7 +95,7 @@ impl Default for Limits {
             bad_commands: 10,
             failed_logins: 3,
             output_high_water: 64 << 10,
-            input_high_water: 64 << 10,
+            input_high_water: 32 << 10,
         }
     }
 }

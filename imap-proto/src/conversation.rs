@@ -360,11 +360,14 @@ impl Conversation for ImapConversation {
 
     fn handle_gone(&mut self) {
         self.gone = true;
+        // A change goes on with what has come in, and ends where that ends; nothing else begins.
+        self.eof = true;
         if self.work.as_ref().is_none_or(|work| !work.changes) {
             self.work = None;
+            self.session.port.reset();
+            self.session.input = BytesMut::new();
         }
         self.session.output = Output::new();
-        self.session.input = BytesMut::new();
         self.session.end(Next::Close);
     }
 

@@ -4,4 +4,5 @@
 
 pub mod client;
 pub mod plain;
+pub mod stream;
 pub mod transcript;
