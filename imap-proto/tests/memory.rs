@@ -2,6 +2,7 @@
 //!
 //! Nothing is allocated from an announced size, messages stream in both directions, and a client that never reads is
 //! not read from either.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panics")]
 
 mod support;
 
@@ -91,8 +92,7 @@ impl Probe {
         let now = Instant::now();
         let base = HELD.get();
         PEAK.set(base);
-        let conversation =
-            ImapConversation::new(Arc::new(config), env(), Arc::new(backend), secure_connection(), now);
+        let conversation = ImapConversation::new(Arc::new(config), env(), Arc::new(backend), secure_connection(), now);
         let (last, next) = (Vec::with_capacity(2 * KIB), None);
         let mut this = Self { conversation, now, base, reads: true, received: 0, last, ended: false, tagged: 0, next };
         this.work();
@@ -133,7 +133,8 @@ impl Probe {
                     self.ended = line.ends_with(b"\n");
                     let room = (2 * KIB).saturating_sub(self.last.len());
                     self.last.extend_from_slice(&line[..line.len().min(room)]);
-                    if self.last.ends_with(b" OK FETCH completed\r\n") || self.last.ends_with(b" OK NOOP completed\r\n") {
+                    if self.last.ends_with(b" OK FETCH completed\r\n") || self.last.ends_with(b" OK NOOP completed\r\n")
+                    {
                         self.tagged += 1;
                     }
                 }
