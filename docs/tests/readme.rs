@@ -19,7 +19,16 @@ fn backend(readme: &str) -> Block {
 
 #[test]
 fn its_backend_is_the_example() {
-    assert_eq!(backend(&read("README.md")).text, read("examples/minimal/src/main.rs"));
+    let (readme, example) = (read("README.md"), read("examples/minimal/src/main.rs"));
+    let shown = backend(&readme).text;
+    if std::env::var_os("PILLARBOX_DOCS_UPDATE").is_some() {
+        fs::write(repository().join("README.md"), readme.replace(&shown, &example)).unwrap();
+        return;
+    }
+    for (shown, line) in shown.lines().zip(example.lines()) {
+        assert_eq!(shown, line, "README and example differ; PILLARBOX_DOCS_UPDATE=1 brings the README up to date");
+    }
+    assert_eq!(shown.lines().count(), example.lines().count());
 }
 
 #[test]
