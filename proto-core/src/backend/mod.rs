@@ -1,6 +1,6 @@
 //! What a program implements to have its mail served over IMAP and POP3.
 //!
-//! Four traits have required methods, eight in all: [`Authenticator`] (who may log in), [`Backend`] (opens the
+//! Four traits have required methods, six in all: [`Authenticator`] (who may log in), [`Backend`] (opens the
 //! account), [`Account`] (which mailboxes) and [`Mailbox`] (which messages). Everything else has a default: methods
 //! that change something are refused, those that only read are worked out from the required ones.
 //!
