@@ -16,6 +16,7 @@ use super::commit::Durability;
 use super::fault::{Done, Fault};
 use super::folder::{self, Place};
 use super::index::{FOLDER, Index};
+use super::intent::{Intent, Plan};
 use super::mailbox::{MaildirMailbox, claim_recent, is_followed};
 use super::name_codec::DELIMITER;
 use super::state::MailboxState;
@@ -214,8 +215,13 @@ impl Account for MaildirAccount {
         if from.is_inbox() {
             return self.store.change(Durability::Lasting, move |txn| folders::rename_inbox(txn, &to)).await;
         }
-        self.store.change(Durability::Lasting, move |txn| folders::plan_rename(txn, &from, &to)).await?;
-        self.store.change(Durability::Lasting, folders::finish_renames).await
+        let store = Arc::clone(&self.store);
+        // Once it is written down it is finished, whoever waits for it.
+        let rename = tokio::spawn(async move {
+            store.change(Durability::Lasting, move |txn| folders::plan_rename(txn, &from, &to)).await?;
+            store.change(Durability::Lasting, folders::finish_renames).await
+        });
+        rename.await.map_err(|_| Error::unavailable("the store is shutting down"))?
     }
 
     async fn subscribe(&self, mailbox: &MailboxName, subscribed: bool) -> Result<()> {
@@ -232,18 +238,38 @@ impl Account for MaildirAccount {
     async fn copy(&self, request: CopyRequest) -> Result<Copied> {
         let Some((index, from)) = self.own(&request.from_id) else { return self.copy_from_elsewhere(request).await };
         let to = self.target(request.to.clone()).await?;
-        let (store, uids) = (Arc::clone(&self.store), request.uids);
-        let synced = Arc::clone(&index);
-        let uids = blocking(move || {
-            sync_files(&store, &synced, from, &uids)?;
-            Ok(uids)
+        let (store, reader, uids) = (Arc::clone(&self.store), Arc::clone(&index), request.uids);
+        let copies = blocking(move || {
+            sync_files(&store, &reader, from, &uids)?;
+            store.read(&reader, |db| transfer::plan_copies(store.host(), db, from, &uids))
         })
         .await?;
-        let (uid_validity, pairs) = self
-            .store
-            .change_in(&index, Durability::Lasting, move |txn| transfer::copy_messages(txn, from, to, &uids))
-            .await?;
-        if pairs.is_empty() { Err(Error::Expunged) } else { Ok(Copied::new(uid_validity, pairs)) }
+        let copies = Arc::new(copies);
+        loop {
+            // One copy is one link; several are declared, so that they come together or not at all.
+            let intent = match copies.len() {
+                0 => return Err(Error::Expunged),
+                1 => None,
+                _ => {
+                    let adds = copies.iter().map(|(_, base)| base.clone()).collect();
+                    Some(Intent::declare(&self.store, &index, to, Plan { adds, takes: None }).await?)
+                }
+            };
+            let job = Arc::clone(&copies);
+            let done = self.store.change_in(&index, Durability::Lasting, move |txn| {
+                if let Some(intent) = intent
+                    && !intent.fulfil(txn.db)?
+                {
+                    return Ok(None);
+                }
+                transfer::copy_messages(txn, from, to, &job).map(Some)
+            });
+            match done.await? {
+                Some((_, pairs)) if pairs.is_empty() => return Err(Error::Expunged),
+                Some((uid_validity, pairs)) => return Ok(Copied::new(uid_validity, pairs)),
+                None => {}
+            }
+        }
     }
 
     async fn move_to(&self, request: CopyRequest) -> Result<Copied> {

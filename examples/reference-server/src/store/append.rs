@@ -20,6 +20,7 @@ use super::fault::{Done, Fault, is_missing};
 use super::flagging::current;
 use super::folder::{self, Place};
 use super::index::Index;
+use super::intent::{Intent, Plan, taken_name};
 use super::table::{self, Format, MailboxRow, MessageRow, to_uid};
 use super::{MaildirStore, blocking, file_name, keywords, removal};
 
@@ -49,6 +50,8 @@ struct Draft {
     store: Arc<MaildirStore>,
     path: String,
     name: String,
+    /// The base of the message, once it is whole.
+    base: String,
     file: Option<File>,
     about: AppendMessage,
     length: u64,
@@ -59,7 +62,7 @@ impl Draft {
     fn new(store: Arc<MaildirStore>, folder: &str, about: AppendMessage) -> Self {
         let name = file_name::new_base(store.host(), None);
         let path = format!("{}/{name}", folder::path(folder, Place::Tmp));
-        Self { store, path, name, file: None, about, length: 0, kept: false }
+        Self { store, path, name, base: String::new(), file: None, about, length: 0, kept: false }
     }
 
     /// Writes octets; the first ones make the file.
@@ -94,6 +97,7 @@ impl Draft {
         let now = SystemTime::now();
         file.set_modified(self.about.internal_date.map_or(now, SystemTime::from))?;
         self.about.internal_date.get_or_insert(DateTime::from(now));
+        self.base = file_name::new_base(self.store.host(), Some((self.length, self.length)));
         Ok(file.sync_all()?)
     }
 }
@@ -188,6 +192,16 @@ impl MaildirAppend {
         Ok(())
     }
 
+    /// A message that is to be replaced, with the name that its file gets meanwhile.
+    async fn taken(&self, uid: u32) -> Result<(u32, String)> {
+        let (store, index, mailbox) = (Arc::clone(&self.store), Arc::clone(&self.index), self.mailbox);
+        blocking(move || {
+            let message = store.read(&index, |db| table::message(db, mailbox, uid))?.ok_or(Error::Expunged)?;
+            Ok((uid, taken_name(&message.file())))
+        })
+        .await
+    }
+
     fn check_size(&self, size: u64) -> Result<()> {
         match self.store.options.append_limit {
             Some(limit) if size > limit => Err(Error::TooBig),
@@ -223,12 +237,61 @@ impl Append for MaildirAppend {
         let (store, index, mailbox) = (Arc::clone(&self.store), Arc::clone(&self.index), self.mailbox);
         self.close().await?;
         let drafts = std::mem::take(&mut self.done);
-        let replace = options.replace.map(|uid| uid.get());
-        store.change_in(&index, Durability::Lasting, move |txn| add(txn, mailbox, drafts, replace)).await
+        let replace = match options.replace {
+            Some(uid) => Some(self.taken(uid.get()).await?),
+            None => None,
+        };
+        let mut job = Addition { mailbox, drafts, replace, intent: None };
+        // One message comes by one renaming; more, or one for another, are declared.
+        if job.drafts.len() <= 1 && job.replace.is_none() {
+            return added(store.change_in(&index, Durability::Lasting, move |txn| job.run(txn)).await?);
+        }
+        loop {
+            let adds = job.drafts.iter().map(|draft| draft.base.clone()).collect();
+            let plan = Plan { adds, takes: job.replace.as_ref().map(|(_, taken)| taken.clone()) };
+            job.intent = Some(Intent::declare(&store, &index, mailbox, plan).await?);
+            match store.change_in(&index, Durability::Lasting, move |txn| job.run(txn)).await? {
+                Outcome::Added(appended) => return Ok(appended),
+                Outcome::Again(again) => job = again,
+            }
+        }
     }
 }
 
-fn add(txn: &mut Txn<'_>, mailbox: i64, drafts: Vec<Draft>, replace: Option<u32>) -> Done<Appended> {
+/// The messages of one commit.
+struct Addition {
+    mailbox: i64,
+    drafts: Vec<Draft>,
+    /// The message to be replaced, and what its file is called while it is taken away.
+    replace: Option<(u32, String)>,
+    intent: Option<Intent>,
+}
+
+enum Outcome {
+    Added(Appended),
+    /// Another process took the declaration for abandoned.
+    Again(Addition),
+}
+
+fn added(outcome: Outcome) -> Result<Appended> {
+    match outcome {
+        Outcome::Added(appended) => Ok(appended),
+        Outcome::Again(_) => Err(Error::Unavailable(None)),
+    }
+}
+
+impl Addition {
+    fn run(self, txn: &mut Txn<'_>) -> Done<Outcome> {
+        if let Some(intent) = &self.intent
+            && !intent.fulfil(txn.db)?
+        {
+            return Ok(Outcome::Again(self));
+        }
+        add(txn, self.mailbox, self.drafts, self.replace).map(Outcome::Added)
+    }
+}
+
+fn add(txn: &mut Txn<'_>, mailbox: i64, drafts: Vec<Draft>, replace: Option<(u32, String)>) -> Done<Appended> {
     let mut mailbox = txn.mailbox(mailbox).map_err(|fault| match fault {
         Fault::Answer(Error::MailboxGone) => Error::NoSuchMailbox.into(),
         fault => fault,
@@ -254,7 +317,7 @@ fn add(txn: &mut Txn<'_>, mailbox: i64, drafts: Vec<Draft>, replace: Option<u32>
             bytes: draft.length,
             size: Some(draft.length),
             format: Format::Verbatim,
-            base: file_name::new_base(txn.store.host(), Some((draft.length, draft.length))),
+            base: draft.base.clone(),
             info: file_name::info_for("", flags, keywords),
         };
         // The folder may have been renamed since the draft was begun; its files went with it.
@@ -266,10 +329,10 @@ fn add(txn: &mut Txn<'_>, mailbox: i64, drafts: Vec<Draft>, replace: Option<u32>
         table::insert_message(txn.db, mailbox.id, &row)?;
         uids.push(to_uid(row.uid)?);
     }
-    if let Some(uid) = replace {
+    if let Some((uid, taken)) = replace {
         let message = table::message(txn.db, mailbox.id, uid)?.ok_or(Error::Expunged)?;
         let message = current(txn, &mut mailbox, message)?.ok_or(Error::Expunged)?;
-        removal::remove(txn, &mut mailbox, &message)?;
+        removal::remove_as(txn, &mut mailbox, &message, &taken)?;
     }
     mailbox.save(txn.db)?;
     txn.sync(&mailbox.folder, Place::Cur);

@@ -20,7 +20,7 @@ use super::fault::{Done, Fault};
 use super::folder::{self, Folder, Place};
 use super::index::{Index, changed_elsewhere};
 use super::table::{self, MailboxRow};
-use super::{MaildirStore, lock, scan};
+use super::{MaildirStore, intent, lock, scan};
 
 /// Changes that share a transaction.
 const BATCH: usize = 64;
@@ -296,6 +296,9 @@ fn batch(txn: &mut Txn<'_>, index: &Index, jobs: &mut [Box<dyn Job>]) -> Done<bo
     txn.db.execute_batch(if lasting { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" })?;
     txn.db.execute_batch("BEGIN IMMEDIATE")?;
     let elsewhere = changed_elsewhere(txn.db, &mut lock(&txn.store.data_version))?;
+    if let Err(fault) = intent::undo_abandoned(txn, index) {
+        tracing::error!(%fault, "what a process that died had begun can't be taken back");
+    }
     for job in jobs {
         let (undo, after) = (txn.undo.len(), txn.after.len());
         txn.db.execute_batch("SAVEPOINT job")?;

@@ -7,7 +7,7 @@
 //! The file is in WAL mode, so that several processes share an account. A process that finds it replaced by another
 //! (its inode changed) opens the new one; setting a damaged index aside happens under a lock.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fs::File;
 #[cfg(unix)]
 use std::os::unix::fs::FileExt;
@@ -47,6 +47,8 @@ pub(super) struct Index {
     readers: Mutex<Vec<Connection>>,
     queue: Mutex<Queue>,
     lost: AtomicBool,
+    /// Declarations of changes that this process is still going to make.
+    pub(super) intents: Mutex<HashSet<i64>>,
 }
 
 #[derive(Default)]
@@ -91,6 +93,7 @@ impl Index {
             readers: Mutex::default(),
             queue: Mutex::default(),
             lost: AtomicBool::new(false),
+            intents: Mutex::default(),
         })
     }
 

@@ -21,6 +21,7 @@ mod flagging;
 mod folder;
 mod folders;
 mod index;
+mod intent;
 mod keywords;
 mod lines;
 mod mailbox;

@@ -10,6 +10,7 @@ use super::commit::{Spot, Txn};
 use super::fault::Done;
 use super::flagging::current;
 use super::folder::Place;
+use super::intent::taken_name;
 use super::table::{self, MailboxRow, MessageRow, to_modseq, to_uid};
 
 /// Removes messages for good.
@@ -35,11 +36,16 @@ pub(super) fn expunge(txn: &mut Txn<'_>, id: i64, uids: &UidSet, only_deleted: b
 
 /// Removes one message whose file is where its row says. Returns the mod-sequence of it; the mailbox is to be saved.
 pub(super) fn remove(txn: &mut Txn<'_>, mailbox: &mut MailboxRow, message: &MessageRow) -> Done<i64> {
+    remove_as(txn, mailbox, message, &taken_name(&message.file()))
+}
+
+/// The same, with the name that the file has in `tmp/` until it is unlinked.
+pub(super) fn remove_as(txn: &mut Txn<'_>, mailbox: &mut MailboxRow, message: &MessageRow, leaving: &str) -> Done<i64> {
     let open = txn.folder(&mailbox.folder)?;
     let place = Place::of(message.fresh);
-    let leaving = format!("removed.{:016x}.{}", super::random_number(), message.uid);
     let spot = |place, file| Spot { mailbox: mailbox.id, folder: &open, place, file };
-    txn.rename(spot(place, &message.file()), spot(Place::Tmp, &leaving))?;
+    txn.rename(spot(place, &message.file()), spot(Place::Tmp, leaving))?;
+    let leaving = leaving.to_owned();
     txn.sync(&mailbox.folder, place);
     txn.afterwards(move || {
         if let Err(error) = open.dir(Place::Tmp).remove_file(&leaving) {

@@ -85,6 +85,14 @@ CREATE TABLE summary (
     PRIMARY KEY (mailbox, uid)
 );
 
+-- What changes of several files are about to do: names of files to be added, and of one that is taken away.
+CREATE TABLE intent (
+    id INTEGER NOT NULL,
+    mailbox INTEGER NOT NULL,
+    adds TEXT,
+    takes TEXT
+);
+
 -- RENAMEs of folders that were begun: finished by whoever opens the index next.
 CREATE TABLE renaming (
     old TEXT PRIMARY KEY,

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use pillarbox_proto_core::mail::{Uid, UidSet, UidValidity};
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use super::commit::{Spot, Txn};
 use super::fault::Done;
@@ -43,15 +43,25 @@ impl Ends {
     }
 }
 
+/// What a COPY is going to make: the messages, with the bases of their copies.
+pub(super) type Copies = Vec<(u32, String)>;
+
+/// Chooses the names of copies, on a connection for reading.
+pub(super) fn plan_copies(host: &str, db: &Connection, from: i64, uids: &UidSet) -> Done<Copies> {
+    let messages = table::messages(db, from, uids)?;
+    Ok(messages.into_iter().map(|message| (message.uid, new_base(host, &message))).collect())
+}
+
 /// Copies messages, all or none. Empty if none is left.
-pub(super) fn copy_messages(txn: &mut Txn<'_>, from: i64, to: i64, uids: &UidSet) -> Done<Transferred> {
+pub(super) fn copy_messages(txn: &mut Txn<'_>, from: i64, to: i64, copies: &Copies) -> Done<Transferred> {
     let mut ends = Ends::open(txn, from, to)?;
     let mut letters = Letters::new(txn, from)?;
     let mut pairs = Vec::new();
-    for message in table::messages(txn.db, from, uids)? {
+    for (uid, base) in copies {
+        let Some(message) = table::message(txn.db, from, *uid)? else { continue };
         let Some(message) = current(txn, &mut ends.source, message)? else { continue };
         let mut copy = message.clone();
-        copy.base = new_base(txn, &message);
+        base.clone_into(&mut copy.base);
         copy.fresh = false;
         letters.translate(txn, ends.target(), &mut copy)?;
         let (here, there) = ends.folders(txn)?;
@@ -83,7 +93,7 @@ pub(super) fn move_messages(txn: &mut Txn<'_>, from: i64, to: i64, uids: &UidSet
         moved.fresh = false;
         // The base stays, and with it the unique-id, unless the target has a message of that base.
         if from != to && table::message_of_base(txn.db, to, &moved.base)?.is_some() {
-            moved.base = new_base(txn, &message);
+            moved.base = new_base(txn.store.host(), &message);
         }
         letters.translate(txn, ends.target(), &mut moved)?;
         let (here, there) = ends.folders(txn)?;
@@ -120,12 +130,10 @@ fn arrive(txn: &Txn<'_>, target: &mut MailboxRow, mut message: MessageRow) -> Do
 }
 
 /// A new base for a copy, with the sizes that are known.
-fn new_base(txn: &Txn<'_>, message: &MessageRow) -> String {
+fn new_base(host: &str, message: &MessageRow) -> String {
     match (message.format, message.size) {
-        (Format::Verbatim | Format::Lines, Some(size)) => {
-            file_name::new_base(txn.store.host(), Some((message.bytes, size)))
-        }
-        _ => file_name::new_base(txn.store.host(), None) + file_name::fields(&message.base),
+        (Format::Verbatim | Format::Lines, Some(size)) => file_name::new_base(host, Some((message.bytes, size))),
+        _ => file_name::new_base(host, None) + file_name::fields(&message.base),
     }
 }
 

@@ -76,6 +76,35 @@ async fn the_uid_validity_never_goes_back() {
     assert!(home.select("later").await.snapshot.uid_validity.get() > 4_200_000_001);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_process_had_begun_is_taken_back() {
+    use super::super::intent::{Intent, Plan, taken_name};
+
+    let home = Home::new().await;
+    home.append("INBOX", "old").await;
+    let opened = home.select("INBOX").await;
+    let cur = home.path("cur");
+    let old = names(&cur).remove(0);
+    let taken = taken_name(&old);
+    let id = home.store.live.lock().unwrap().keys().copied().next().unwrap();
+    let plan = Plan { adds: vec!["1.first.host".to_owned(), "2.second.host".to_owned()], takes: Some(taken.clone()) };
+    let intent = Intent::declare(&home.store, &home.store.index(), id, plan).await.unwrap();
+    // The process comes that far. While it lives nobody meddles with it.
+    home.account.subscribe(&name("INBOX"), true).await.unwrap();
+    std::fs::write(cur.join("1.first.host:2,S"), "first of two").unwrap();
+    std::fs::rename(cur.join(&old), home.path("tmp").join(&taken)).unwrap();
+    drop(intent);
+    let flags = StoreRequest::new(uids(&[1]), StoreOp::Add, Flags::from(SystemFlags::FLAGGED));
+    let stored = opened.mailbox.store(flags).await.unwrap();
+    assert_eq!(stored.rows.len(), 1);
+    assert_eq!(names(&cur), [format!("{old}F")]);
+    assert_eq!(home.select("INBOX").await.snapshot.uids, uids(&[1]));
+    assert!(names(&home.path("tmp")).is_empty());
+    // A name too long to be told within another still comes back.
+    let long = format!("{}:2,", "x".repeat(240));
+    assert!(taken_name(&long).len() < 255);
+}
+
 /// A small file system of its own; none where this test may not mount one.
 struct SmallDisk(TempDir);
 
