@@ -149,8 +149,14 @@ impl Report {
         text.push_str("| What | Ours | Peer | Figure | Goal | Reached |\n|---|---|---|---|---|---|\n");
         for row in &self.rows {
             let (figures, goals) = (row.joined(ToString::to_string), row.joined(Figure::goal));
-            let _ =
-                writeln!(text, "| {} | {} | {} | {figures} | {goals} | {} |", row.what, row.ours, row.peer, row.verdict());
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {figures} | {goals} | {} |",
+                row.what,
+                row.ours,
+                row.peer,
+                row.verdict()
+            );
         }
         text.push('\n');
         text.push_str(&notes);

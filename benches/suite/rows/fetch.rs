@@ -1,13 +1,14 @@
 //! FETCH of whole messages over loopback, plain and under TLS, against a bare tokio server that writes the same octets
 //! from memory.
 
-use std::path::Path;
+use std::fs;
 use std::sync::Arc;
 use std::time::Instant;
 
 use pillarbox_proto_core::backend::Backend;
 use pillarbox_proto_core::mail::SystemFlags;
 use pillarbox_proto_core::memory::MemoryBackend;
+use tempfile::TempDir;
 
 use crate::Options;
 use crate::measure;
@@ -15,6 +16,7 @@ use crate::report::{Figure, Reach, Row};
 use crate::support::bare;
 use crate::support::certificate::{Certificate, client_config};
 use crate::support::client::Connection;
+use crate::support::maildir::Maildir;
 use crate::support::serving::Serving;
 
 const COMMAND: &str = "f FETCH 1:* BODY[]\r\n";
@@ -40,6 +42,12 @@ pub(crate) fn run(options: &Options) -> Vec<Row> {
         let memory = memory(load);
         for tls in [false, true] {
             rows.push(compare(options, load, "memory", 0.8, &memory, tls.then_some(&certificate)));
+        }
+        for (store, end) in [("Maildir with CRLF", "\r\n"), ("Maildir with LF", "\n")] {
+            let (_folder, maildir) = maildir(load, end);
+            for tls in [false, true] {
+                rows.push(compare(options, load, store, load.maildir, &maildir, tls.then_some(&certificate)));
+            }
         }
     }
     rows
@@ -101,5 +109,16 @@ fn compare(
     .figure(Figure::times(pair.ours_over_peer(), Reach::AtLeast(reach)))
 }
 
-#[allow(dead_code)]
-fn maildir(_: &Load, _: &Path, _: &str) {}
+/// A Maildir with these messages, their lines ending so.
+fn maildir(load: &Load, end: &str) -> (TempDir, Arc<dyn Backend>) {
+    let folder = tempfile::tempdir().unwrap();
+    for place in ["cur", "new", "tmp"] {
+        fs::create_dir(folder.path().join(place)).unwrap();
+    }
+    for number in 0..load.count {
+        let name = format!("{}.M{number}.localhost:2,S", 1_767_323_045 + number);
+        fs::write(folder.path().join("cur").join(name), message(load, number, end)).unwrap();
+    }
+    let backend = Maildir::new(folder.path().to_owned());
+    (folder, backend)
+}

@@ -31,7 +31,10 @@ pub(crate) fn run(options: &Options) -> Vec<Row> {
             let window = Duration::from_millis(window);
             let pair = measure::turns(count, || ours.rate(window), || peer.rate(window));
             Row::new(
-                format!("NOOP round trips a second, {connections} connection{}", if connections == 1 { "" } else { "s" }),
+                format!(
+                    "NOOP round trips a second, {connections} connection{}",
+                    if connections == 1 { "" } else { "s" }
+                ),
                 format!("{:.0}", pair.ours),
                 format!("tokio line echo: {:.0}", pair.peer),
             )

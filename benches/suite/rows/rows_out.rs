@@ -58,7 +58,11 @@ pub(crate) fn run(options: &Options) -> Vec<Row> {
             format!("imap-next, encoding alone: {:.0} ns a row", pair.peer),
         )
         .figure(Figure::times(pair.peer_over_ours, Reach::AtLeast(8.0)))
-        .figure(Figure::new(heap.allocations as f64 / f64::from(ROWS), "allocations a row", Reach::AtMost(0.01))),
+        .figure(Figure::new(
+            heap.allocations as f64 / f64::from(ROWS),
+            "allocations a row",
+            Reach::AtMost(0.01),
+        )),
     ]
 }
 

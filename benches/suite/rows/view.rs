@@ -44,10 +44,6 @@ pub(crate) fn run(options: &Options) -> Vec<Row> {
             "KiB",
             Reach::Told,
         )),
-        Row::new(
-            "The same: UID to number, number to UID",
-            format!("{:.0} ns, {:.0} ns", pair.ours, pair.peer),
-            "-",
-        ),
+        Row::new("The same: UID to number, number to UID", format!("{:.0} ns, {:.0} ns", pair.ours, pair.peer), "-"),
     ]
 }

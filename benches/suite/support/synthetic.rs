@@ -8,8 +8,8 @@ use pillarbox_proto_core::Connection;
 use pillarbox_proto_core::auth::{Identity, Secret};
 use pillarbox_proto_core::backend::{
     Access, Account, Append, AppendMessage, AppendRequest, Appended, Authenticator, Backend, CommitOptions, Error,
-    FetchRequest, IterRows, ListEntry, ListRequest, Mailbox, MailboxId, Message, OpenRequest, Opened, Result, Row, Rows,
-    Snapshot,
+    FetchRequest, IterRows, ListEntry, ListRequest, Mailbox, MailboxId, Message, OpenRequest, Opened, Result, Row,
+    Rows, Snapshot,
 };
 use pillarbox_proto_core::mail::{MailboxName, ModSeq, Uid, UidSet, UidValidity};
 

@@ -20,9 +20,19 @@ pub fn imap(data: &[u8]) {
     let (text, mut control) = control::split(data);
     let (shape, mood) = (control.byte(), Mood::of(control.byte()));
     let calm = hold(text, shape, Mood::default(), &control, |_| usize::MAX, |_| usize::MAX);
-    calm.compare(&hold(text, shape, Mood::default(), &control, |control| control.piece(), |control| control.piece()), "in pieces");
+    calm.compare(
+        &hold(text, shape, Mood::default(), &control, |control| control.piece(), |control| control.piece()),
+        "in pieces",
+    );
     let moody = hold(text, shape, mood, &control, |_| usize::MAX, |_| usize::MAX);
-    let pieces = hold(text, shape, Mood { slow: !mood.slow, ..mood }, &control, |control| control.piece(), |control| control.piece());
+    let pieces = hold(
+        text,
+        shape,
+        Mood { slow: !mood.slow, ..mood },
+        &control,
+        |control| control.piece(),
+        |control| control.piece(),
+    );
     if !mood.torn {
         moody.compare(&pieces, "in pieces, with a moody store");
     }
@@ -40,12 +50,15 @@ fn hold(
     takes: fn(&mut Control<'_>) -> usize,
 ) -> Run {
     let store = store::open(mood, control);
+    let hooked = store.clone();
     let (mut sending, mut taking) = (control.clone(), control.clone());
     taking.byte();
     let (run, grown) = heap::growth(|| {
         let mut conversation = conversation(shape, store);
         drive::run(&mut conversation, text, || sends(&mut sending), || takes(&mut taking))
     });
+    // The hook holds the store, and the store the hook.
+    hooked.unhook();
     // The harness holds the output, which grows by doubling; the store holds what was appended and copied.
     let most = 3 * run.output.len() + 64 * text.len() + (4 << 20);
     assert!(grown <= most, "{grown} octets of heap for {} of input and {} of output", text.len(), run.output.len());

@@ -17,7 +17,10 @@ pub fn pop3(data: &[u8]) {
     let (text, mut control) = control::split(data);
     let (shape, mood) = (control.byte(), Mood::of(control.byte()));
     let calm = hold(text, shape, Mood::default(), &control, |_| usize::MAX, |_| usize::MAX);
-    calm.compare(&hold(text, shape, Mood::default(), &control, |control| control.piece(), |control| control.piece()), "in pieces");
+    calm.compare(
+        &hold(text, shape, Mood::default(), &control, |control| control.piece(), |control| control.piece()),
+        "in pieces",
+    );
     // What is fetched ahead depends on the pipeline, and so do the calls.
     hold(text, shape, mood, &control, |_| usize::MAX, |_| usize::MAX);
     hold(text, shape, mood, &control, |control| control.piece(), |control| control.piece());
@@ -46,6 +49,7 @@ fn hold(
     let mut connection = Connection::new(SessionId::new(1));
     connection.externally_secured = shape & 3 == 0;
     let store = store::open(mood, control);
+    let hooked = store.clone();
     let (mut sending, mut taking) = (control.clone(), control.clone());
     taking.byte();
     let (run, grown) = heap::growth(|| {
@@ -53,6 +57,8 @@ fn hold(
         let mut conversation = service.connect(connection, Instant::now());
         drive::run(&mut conversation, text, || sends(&mut sending), || takes(&mut taking))
     });
+    // The hook holds the store, and the store the hook.
+    hooked.unhook();
     let most = 3 * run.output.len() + 64 * text.len() + (2 << 20);
     assert!(grown <= most, "{grown} octets of heap for {} of input and {} of output", text.len(), run.output.len());
     assert!(run.output.starts_with(b"+OK"), "{}", show(&run.output));
