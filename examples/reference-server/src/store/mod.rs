@@ -1,7 +1,7 @@
 //! Mail in Maildir++, with a SQLite index beside it.
 //!
 //! The Maildir is the truth: messages, their flags, folders, subscriptions and special uses are files that other
-//! programs read and write too. The index ([`index`]) adds what a Maildir can't say (UIDs, mod-sequences, removals) and
+//! programs read and write too. The index (`index`) adds what a Maildir can't say (UIDs, mod-sequences, removals) and
 //! what would take long to find out (sizes, summaries). It may be lost at any time: it is built anew, with another
 //! UIDVALIDITY, and no mail is touched.
 //!
