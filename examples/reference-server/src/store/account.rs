@@ -21,7 +21,7 @@ use super::mailbox::{MaildirMailbox, claim_recent, is_followed};
 use super::name_codec::DELIMITER;
 use super::state::MailboxState;
 use super::table::{self, MailboxRow, Subset};
-use super::{MaildirStore, append, blocking, folders, scan, subscriptions, transfer};
+use super::{MaildirStore, append, blocking, folders, reserve, scan, subscriptions, transfer};
 
 /// Octets that are read at a time from another store.
 const CHUNK: usize = 64 * 1024;
@@ -76,14 +76,19 @@ fn bring_up_to_date(store: &Arc<MaildirStore>, index: &Arc<Index>, state: &Mailb
         return Ok(());
     }
     let (id, whole) = (state.id, same || !state.was_scanned());
-    store.change_blocking_in(index, Durability::Lasting, move |txn| {
+    let looked = store.change_blocking_in(index, Durability::Lasting, move |txn| {
         let row = txn.mailbox(id)?;
         if whole && !row.settled {
             scan::everything(txn, row)?;
         }
         Ok(())
-    })?;
-    state.set_scanned();
+    });
+    match looked {
+        Ok(()) => state.set_scanned(),
+        // A full disk keeps nobody from reading, or from removing something.
+        Err(fault) if fault.is_full() => tracing::warn!(%fault, "a mailbox is shown as it was last known"),
+        Err(fault) => return Err(fault),
+    }
     Ok(())
 }
 
@@ -125,7 +130,10 @@ impl Account for MaildirAccount {
         let id = row.id;
         let claims = request.claim_recent && request.access == Access::ReadWrite;
         let mut recent = if claims && has_unclaimed(&self.store, &index, id).await? {
-            self.store.change_in(&index, Durability::Relaxed, move |txn| claim_recent(txn, id, None)).await?
+            match self.store.change_in(&index, Durability::Relaxed, move |txn| claim_recent(txn, id, None)).await {
+                Err(Error::OverQuota) => UidSet::new(),
+                claimed => claimed?,
+            }
         } else {
             UidSet::new()
         };
@@ -207,7 +215,8 @@ impl Account for MaildirAccount {
 
     async fn delete(&self, mailbox: &MailboxName) -> Result<()> {
         let name = mailbox.clone();
-        self.store.change(Durability::Lasting, move |txn| folders::delete(txn, &name)).await
+        let index = self.store.index();
+        reserve::change_with_reserve(&self.store, &index, move |txn| folders::delete(txn, &name)).await
     }
 
     async fn rename(&self, request: RenameRequest) -> Result<()> {

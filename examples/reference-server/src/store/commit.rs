@@ -63,6 +63,8 @@ pub(super) struct Txn<'a> {
     unsynced: BTreeSet<String>,
     /// Mailboxes that the batch may have changed.
     touched: BTreeSet<i64>,
+    /// Something was numbered or removed that the batch's changes did not announce: it must outlast a loss of power.
+    lasting: bool,
 }
 
 impl<'a> Txn<'a> {
@@ -127,6 +129,11 @@ impl<'a> Txn<'a> {
             }
         }));
         Ok(())
+    }
+
+    /// Whatever the changes ask for, this commit is synced: UIDs were given or ended in it.
+    pub(super) fn make_lasting(&mut self) {
+        self.lasting = true;
     }
 
     /// Says before it is done that this server itself makes or takes a name, so that the kernel's word of it is no news.
@@ -255,6 +262,7 @@ pub(super) fn drive(store: &Arc<MaildirStore>, index: &Index) {
             after: Vec::new(),
             unsynced: BTreeSet::new(),
             touched: BTreeSet::new(),
+            lasting: false,
         };
         let outcome = batch(&mut txn, index, &mut jobs);
         if outcome.is_err() {
@@ -314,5 +322,9 @@ fn batch(txn: &mut Txn<'_>, index: &Index, jobs: &mut [Box<dyn Job>]) -> Done<bo
         folder::sync_dir(txn.store.root(), &path)?;
     }
     txn.db.execute_batch("COMMIT")?;
+    if txn.lasting && !lasting {
+        // SQLite was told not to; the journal is all that it would have synced.
+        index.sync_journal()?;
+    }
     Ok(elsewhere)
 }

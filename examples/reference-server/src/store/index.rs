@@ -146,6 +146,16 @@ impl Index {
         }
     }
 
+    /// Has the journal's octets written to the disk.
+    pub(super) fn sync_journal(&self) -> Done<()> {
+        match self.root.open(BESIDES[0]) {
+            Ok(journal) => Ok(journal.sync_all()?),
+            // Played into the index, which was synced then.
+            Err(error) if is_missing(&error) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Whether a change is at work or waiting.
     pub(super) fn is_busy(&self) -> bool {
         lock(&self.queue).running
@@ -207,6 +217,7 @@ fn open_writer(root: &Dir, path: &Path) -> Done<Connection> {
     }
     connection.execute_batch("PRAGMA synchronous = FULL")?;
     schema::ensure(&connection)?;
+    schema::leap_after_boot(&connection)?;
     Ok(connection)
 }
 

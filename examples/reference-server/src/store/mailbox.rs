@@ -18,7 +18,7 @@ use super::message::FileMessage;
 use super::rows::{FileRows, open_message};
 use super::state::MailboxState;
 use super::table::{self, Subset, to_modseq, to_uid};
-use super::{MaildirStore, blocking, flagging, removal};
+use super::{MaildirStore, blocking, flagging, removal, reserve};
 
 /// The most messages that one answer about changes names.
 const MOST: usize = 10_000;
@@ -109,10 +109,14 @@ impl Mailbox for MaildirMailbox {
         .await?;
         if request.claim_recent && !changes.recent.is_empty() {
             let (id, uids) = (self.state.id, std::mem::take(&mut changes.recent));
-            changes.recent = self
+            let claim = self
                 .store
-                .change_in(&self.state.index, Durability::Relaxed, move |txn| claim_recent(txn, id, Some(&uids)))
-                .await?;
+                .change_in(&self.state.index, Durability::Relaxed, move |txn| claim_recent(txn, id, Some(&uids)));
+            changes.recent = match claim.await {
+                // A full disk keeps nobody from being told.
+                Err(Error::OverQuota) => UidSet::new(),
+                claimed => claimed?,
+            };
         }
         changes.fate = view.fate(&self.opened_as);
         Ok(changes)
@@ -134,11 +138,10 @@ impl Mailbox for MaildirMailbox {
     async fn expunge(&self, request: ExpungeRequest) -> Result<Expunged> {
         self.check_writable()?;
         let id = self.state.id;
-        self.store
-            .change_in(&self.state.index, Durability::Lasting, move |txn| {
-                removal::expunge(txn, id, &request.uids, request.only_deleted)
-            })
-            .await
+        reserve::change_with_reserve(&self.store, &self.state.index, move |txn| {
+            removal::expunge(txn, id, &request.uids, request.only_deleted)
+        })
+        .await
     }
 
     async fn remember(&self, uid: Uid, summary: Bytes) {

@@ -29,6 +29,7 @@ mod message;
 mod name_codec;
 mod pending;
 mod removal;
+mod reserve;
 mod rows;
 mod scan;
 mod schema;
@@ -45,7 +46,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use cap_std::fs::Dir;
@@ -153,6 +154,9 @@ pub struct MaildirStore {
     /// SQLite's data version as the writer saw it last.
     data_version: Mutex<i64>,
     files_opened: AtomicU64,
+    directories_read: AtomicU64,
+    /// The room for removals was given up, and is to be kept again.
+    lacks_reserve: AtomicBool,
 }
 
 impl MaildirStore {
@@ -161,7 +165,12 @@ impl MaildirStore {
         let path = path.canonicalize()?;
         let root = Arc::new(Dir::open_ambient_dir(&path, cap_std::ambient_authority())?);
         folder::make_places(&root, "")?;
-        let index = Arc::new(Index::open(Arc::clone(&root), &path)?);
+        let index = match Index::open(Arc::clone(&root), &path) {
+            // Even reading the index needs a little room.
+            Err(fault) if fault.is_full() && reserve::give_up(&root) => Index::open(Arc::clone(&root), &path)?,
+            opened => opened?,
+        };
+        let index = Arc::new(index);
         let store = Arc::new(Self {
             root,
             path,
@@ -172,6 +181,8 @@ impl MaildirStore {
             pending: Pending::default(),
             data_version: Mutex::new(0),
             files_opened: AtomicU64::new(0),
+            directories_read: AtomicU64::new(0),
+            lacks_reserve: AtomicBool::new(false),
         });
         store.watcher.watch_index(&store);
         store.change_blocking(Durability::Lasting, |txn| {
@@ -179,6 +190,7 @@ impl MaildirStore {
             folders::reconcile(txn)
         })?;
         folders::sweep(&store);
+        reserve::keep(&store);
         Ok(store)
     }
 
@@ -192,6 +204,12 @@ impl MaildirStore {
     #[must_use]
     pub fn files_opened(&self) -> u64 {
         self.files_opened.load(Ordering::Relaxed)
+    }
+
+    /// How many directories of mailboxes were read so far; one whose time has not changed is not.
+    #[must_use]
+    pub fn directories_read(&self) -> u64 {
+        self.directories_read.load(Ordering::Relaxed)
     }
 
     fn root(&self) -> &Dir {
@@ -208,6 +226,10 @@ impl MaildirStore {
 
     fn count_opened(&self) {
         self.files_opened.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn count_directory(&self) {
+        self.directories_read.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How lasting changes of flags are.

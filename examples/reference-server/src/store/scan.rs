@@ -34,7 +34,7 @@ pub(super) fn changed_places(txn: &mut Txn<'_>, mut row: MailboxRow, times: (i64
     }
     let open = txn.folder(&row.folder)?;
     let mut seen = Names::default();
-    seen.read(open.dir(Place::New), true)?;
+    seen.read(txn, &open, Place::New)?;
     let mut arrived = Vec::new();
     let mut known = 0;
     for entry in &seen.entries {
@@ -79,16 +79,16 @@ fn all_places(txn: &mut Txn<'_>, mut row: MailboxRow, times: (i64, i64), started
     let open = txn.folder(&row.folder)?;
     keywords::merge_file(txn.db, txn.store.root(), row.id, &row.folder)?;
     let mut seen = Names::default();
-    seen.read(open.dir(Place::New), true)?;
-    seen.read(open.dir(Place::Cur), false)?;
+    seen.read(txn, &open, Place::New)?;
+    seen.read(txn, &open, Place::Cur)?;
     seen.sort();
     let Differences { arrived, renamed, mut missing } = compare(txn, &row, &seen)?;
     drop(seen);
     let mut found = Vec::new();
     if !missing.is_empty() {
         let mut again = Names::default();
-        again.read(open.dir(Place::New), true)?;
-        again.read(open.dir(Place::Cur), false)?;
+        again.read(txn, &open, Place::New)?;
+        again.read(txn, &open, Place::Cur)?;
         for entry in &again.entries {
             let (base, info) = file_name::split(again.name(entry));
             if let Some(uid) = missing.remove(base) {
@@ -98,6 +98,9 @@ fn all_places(txn: &mut Txn<'_>, mut row: MailboxRow, times: (i64, i64), started
     }
     for (uid, info, fresh) in renamed.into_iter().chain(found) {
         follow(txn, &mut row, uid, &info, fresh)?;
+    }
+    if !missing.is_empty() {
+        txn.make_lasting();
     }
     for uid in missing.into_values() {
         table::remove_message(txn.db, &mut row, uid)?;
@@ -235,7 +238,7 @@ fn follow(txn: &Txn<'_>, row: &mut MailboxRow, uid: u32, info: &str, fresh: bool
 
 /// Numbers files that are new, in the order of their times and names. Answers false if one of them is still being
 /// written.
-fn add(txn: &Txn<'_>, row: &mut MailboxRow, open: &Folder, arrived: Vec<(String, String, bool)>) -> Done<bool> {
+fn add(txn: &mut Txn<'_>, row: &mut MailboxRow, open: &Folder, arrived: Vec<(String, String, bool)>) -> Done<bool> {
     let mut complete = true;
     let mut found = Vec::with_capacity(arrived.len());
     let now = now();
@@ -260,6 +263,9 @@ fn add(txn: &Txn<'_>, row: &mut MailboxRow, open: &Folder, arrived: Vec<(String,
         found.push((time, base, info, fresh, metadata.len(), metadata.mtime()));
     }
     found.sort();
+    if !found.is_empty() {
+        txn.make_lasting();
+    }
     for (_, base, info, fresh, bytes, date) in found {
         let (flags, keywords) = file_name::parse_info(&info);
         let (size, format) = claimed_format(&base, bytes);
@@ -333,8 +339,10 @@ struct Entry {
 }
 
 impl Names {
-    fn read(&mut self, dir: &Dir, fresh: bool) -> Done<()> {
-        for entry in dir.entries()? {
+    fn read(&mut self, txn: &Txn<'_>, open: &Folder, place: Place) -> Done<()> {
+        txn.store.count_directory();
+        let fresh = place == Place::New;
+        for entry in open.dir(place).entries()? {
             let entry = entry?;
             let name = entry.file_name();
             let Some(name) = name.to_str() else {

@@ -4,7 +4,7 @@
 //! "recent" and "deleted" without a walk. Of two layouts there is one at a time: an index of another version is built
 //! anew, as all that matters is in the Maildir.
 
-use rusqlite::{Connection, ErrorCode, ffi};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, ffi};
 
 use super::fault::{Done, Fault};
 
@@ -99,6 +99,24 @@ CREATE TABLE renaming (
     new TEXT NOT NULL
 ) WITHOUT ROWID;
 ";
+
+/// What a loss of power may take from flags that were not synced, in mod-sequences.
+const LEAP: i64 = 1 << 20;
+
+/// After a start of the machine, mod-sequences leap: some that were told may have been lost with the power, and must
+/// not name other changes now.
+pub(super) fn leap_after_boot(connection: &Connection) -> Done<()> {
+    let Ok(boot) = std::fs::read_to_string("/proc/sys/kernel/random/boot_id") else { return Ok(()) };
+    let boot = boot.trim();
+    let known = connection.query_row("SELECT value FROM meta WHERE key = 'boot'", [], |row| row.get(0)).optional()?;
+    if known.is_none_or(|known: String| known != boot) {
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        connection.execute("UPDATE mailbox SET modseq = modseq + ?1", [LEAP])?;
+        connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('boot', ?1)", [boot])?;
+        connection.execute_batch("COMMIT")?;
+    }
+    Ok(())
+}
 
 /// Makes the tables in a new index; refuses one of another version as damaged.
 pub(super) fn ensure(connection: &Connection) -> Done<()> {

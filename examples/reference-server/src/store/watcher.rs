@@ -18,7 +18,7 @@ use super::fault::{Done, Fault};
 use super::folder::{self, Place};
 use super::state::MailboxState;
 use super::table;
-use super::{MaildirStore, folders, lock, scan};
+use super::{MaildirStore, folders, lock, reserve, scan};
 
 #[cfg(target_os = "linux")]
 #[path = "watcher/inotify.rs"]
@@ -295,6 +295,9 @@ fn tend(store: &Arc<MaildirStore>) -> Done<()> {
         store.pending.retire();
     } else {
         store.write_pending();
+    }
+    if store.lacks_reserve.swap(false, Ordering::AcqRel) {
+        reserve::keep(store);
     }
     notice_commits(store)?;
     let now = scan::now();

@@ -397,3 +397,29 @@ async fn a_mailbox_for_reading_only_changes_nothing() {
     assert!(matches!(opened.mailbox.expunge(expunge).await, Err(Error::ReadOnly)));
     assert_eq!(home.select("INBOX").await.recent, uids(&[1]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mailbox_that_has_not_changed_is_not_read_again() {
+    let home = Home::new().await;
+    for number in 0..10 {
+        home.append("INBOX", &format!("{number}")).await;
+    }
+    // While a session has it open, the kernel's word settles it once the clock has moved on.
+    let opened = home.select("INBOX").await;
+    home.append("INBOX", "one more").await;
+    let before = home.store.directories_read();
+    let end = Instant::now() + Duration::from_secs(20);
+    let id = home.store.live.lock().unwrap().keys().copied().next().unwrap();
+    while !home.store.live.lock().unwrap()[&id].view().settled {
+        assert!(Instant::now() < end, "it does not settle");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(home.store.directories_read(), before, "this server's own changes need no look");
+    drop(opened);
+    let home = home.restart().await;
+    for _ in 0..3 {
+        assert_eq!(home.select("INBOX").await.snapshot.uids.count(), 11);
+    }
+    assert_eq!(home.store.directories_read(), 0);
+    assert_eq!(home.store.files_opened(), 0);
+}
