@@ -307,8 +307,14 @@ impl ImapConversation {
 
     /// Carries out what the server has asked for, once no command stands in the way.
     fn heed_server(&mut self) {
-        // A change is brought to its end first, and so is a reply that has begun.
-        if self.work.as_ref().is_some_and(|work| work.mode != Mode::Idle) {
+        // A change is brought to its end first, and so is a reply that has begun. A login that waits for its client is
+        // neither. After BYE nothing is said, nor between the answer to STARTTLS and TLS.
+        let leaves = |work: &Work| match work.mode {
+            Mode::Idle => true,
+            Mode::Sasl => self.leave.is_some() && self.session.port.is_hungry(),
+            Mode::Wait | Mode::Message { .. } => false,
+        };
+        if self.session.ending().is_some() || !self.work.as_ref().is_none_or(leaves) {
             return;
         }
         for text in self.alerts.drain(..) {
@@ -387,17 +393,25 @@ impl Conversation for ImapConversation {
             if self.gone {
                 self.session.output = Output::new();
             }
-            if self.session.output.len() >= self.session.config.limits.output_high_water {
+            let waits = self.session.output.len();
+            let full = waits >= self.session.config.limits.output_high_water;
+            self.session.set_stalled(full.then_some(waits), now);
+            self.heed_server();
+            if self.work.is_none()
+                && let Some(next) = self.session.ending()
+            {
+                return Poll::Ready(next);
+            }
+            if full {
                 return Poll::Pending;
             }
-            self.heed_server();
             if self.work.is_none() {
-                if let Some(next) = self.session.ending() {
-                    return Poll::Ready(next);
-                }
                 if !self.next_command() {
                     self.session.set_working(false, false, now);
                     return Poll::Pending;
+                }
+                if let Some(work) = &self.work {
+                    self.session.set_working(true, work.mode == Mode::Idle, now);
                 }
                 continue;
             }
@@ -439,6 +453,17 @@ impl Conversation for ImapConversation {
 
     fn handle_deadline(&mut self, now: Instant) {
         if self.session.ending().is_none() && self.session.deadline_came(now) {
+            if self.session.is_stalled() && self.work.as_ref().is_some_and(|work| work.mode != Mode::Idle) {
+                // A response may stand half written: no other octets may take the place of its rest.
+                return match &self.work {
+                    Some(work) if work.changes => self.handle_gone(),
+                    _ => {
+                        self.work = None;
+                        self.session.port.reset();
+                        self.session.end(Next::Abort);
+                    }
+                };
+            }
             self.work = None;
             self.session.port.reset();
             self.session.bye("Session timed out");

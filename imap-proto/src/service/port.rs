@@ -30,8 +30,7 @@ struct Slots {
     done: bool,
 }
 
-/// What a client sends while its command runs.
-#[derive(Debug)]
+/// What a client sends while its command runs. Not to be shown in any form: it may be a password.
 pub(crate) enum Input {
     /// A part of the literal that was accepted.
     Chunk(Bytes),

@@ -16,11 +16,13 @@ pub(crate) struct Timers {
     idling: bool,
     /// A command is at work: the client waits for us, not we for it.
     working: bool,
+    /// The output is full: how much waits, and since when the client has taken none of it.
+    stalled: Option<(usize, Instant)>,
 }
 
 impl Timers {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { started: now, heard: now, spoke: now, idling: false, working: false }
+        Self { started: now, heard: now, spoke: now, idling: false, working: false, stalled: None }
     }
 }
 
@@ -46,6 +48,25 @@ impl Session {
         self.timers.idling = idling;
     }
 
+    /// Notes how much output waits where it is too much to go on.
+    pub(crate) fn set_stalled(&mut self, waits: Option<usize>, now: Instant) {
+        match (waits, self.timers.stalled) {
+            (Some(waits), Some((before, _))) if waits == before => {}
+            (Some(waits), _) => self.timers.stalled = Some((waits, now)),
+            (None, Some(_)) => {
+                self.timers.stalled = None;
+                // The client has taken something, which shows it as well as a word would.
+                self.timers.heard = now;
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// Whether the client has to take output before anything goes on.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.timers.stalled.is_some()
+    }
+
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let heartbeat = self.heartbeat();
         [self.logout_at(), heartbeat].into_iter().flatten().min()
@@ -58,6 +79,9 @@ impl Session {
     fn logout_at(&self) -> Option<Instant> {
         if !self.is_authenticated() {
             return self.config.timeouts.login.and_then(|after| later(self.timers.started, after));
+        }
+        if let Some((_, since)) = self.timers.stalled {
+            return self.config.timeouts.idle.and_then(|after| later(since, after));
         }
         if self.timers.working && !self.timers.idling {
             return None;
