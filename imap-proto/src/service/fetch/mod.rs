@@ -54,15 +54,18 @@ impl Job {
         loop {
             let mut batch = self.context.port.batch(ROWS, INLINE);
             let more = rows.next(&mut batch).await?;
-            if plan.sets_seen && self.selected.is_writable() {
-                self.set_seen(&mut batch).await?;
-            }
+            let marked = if plan.sets_seen && self.selected.is_writable() {
+                self.set_seen(&mut batch).await?
+            } else {
+                UidSet::new()
+            };
             if plan.views.is_empty() {
                 self.told += batch.len() as u64;
                 self.context.port.emit(Reply::Rows { batch, items: Arc::clone(&self.items) }).await;
             } else {
                 for row in batch.drain() {
-                    self.message(plan, row).await?;
+                    let note = marked.contains(row.uid).then(|| told(&row));
+                    self.message(plan, row, note).await?;
                 }
                 self.context.port.recycle(batch);
             }
@@ -73,15 +76,23 @@ impl Job {
         }
     }
 
-    /// Reading a message's content sets `\Seen`; the client is told with the content.
-    async fn set_seen(&mut self, batch: &mut Batch) -> Result<(), Error> {
+    /// Reading a message's content sets `\Seen`; the client is told with the content. Returns the messages that have
+    /// been changed. A store that takes no flags, as one that is full or where the user may only read, can still be
+    /// read (RFC 4314, section 4).
+    async fn set_seen(&mut self, batch: &mut Batch) -> Result<UidSet, Error> {
         let seen = |row: &Row| row.flags.system.contains(SystemFlags::SEEN);
         let unseen: UidSet = batch.rows().iter().filter(|row| !seen(row)).map(|row| row.uid).collect();
         if unseen.is_empty() {
-            return Ok(());
+            return Ok(unseen);
         }
-        let request = StoreRequest::new(unseen.clone(), StoreOp::Add, Flags::from(SystemFlags::SEEN));
-        let stored = self.selected.mailbox.store(request).await?;
+        let request = StoreRequest::new(unseen, StoreOp::Add, Flags::from(SystemFlags::SEEN));
+        let stored = match self.selected.mailbox.store(request).await {
+            Ok(stored) => stored,
+            Err(Error::NoPermission | Error::ReadOnly | Error::OverQuota | Error::Limit(_)) => {
+                return Ok(UidSet::new());
+            }
+            Err(error) => return Err(error),
+        };
         // Rows of both come in ascending order.
         let mut changed = stored.rows.iter().peekable();
         for row in batch.rows_mut() {
@@ -94,17 +105,17 @@ impl Job {
         if !self.items.contains(&RowItem::Flags) {
             self.items = self.items.iter().copied().chain([RowItem::Flags]).collect();
         }
-        self.context.port.emit(Reply::Stored { rows: stored.rows, uid: false, silent: true }).await;
-        Ok(())
+        Ok(stored.rows.iter().map(|row| row.uid).collect())
     }
 
-    /// Tells of one message whose content is needed.
-    async fn message(&mut self, plan: &Plan, mut row: Row) -> Result<(), Error> {
+    /// Tells of one message whose content is needed. `note` goes to the session once the client has its flags; before
+    /// that, what sets `\Seen` is news to the client however this ends.
+    async fn message(&mut self, plan: &Plan, mut row: Row, note: Option<Reply>) -> Result<(), Error> {
         let mut source = Source::new(&*self.selected.mailbox, &mut row);
         let mut writer = Writer::new(&self.context.port, Arc::clone(&self.items), row);
         for view in &plan.views {
             match views::write(&mut writer, &mut source, view, self.context.rev2).await {
-                Ok(()) => {}
+                Ok(()) => writer.relieve().await,
                 Err(views::Failure::Undecodable) => self.undecodable = true,
                 // It was expunged meanwhile, which is told at the end (RFC 2180, section 4.1).
                 Err(views::Failure::Store(Error::Expunged)) if !writer.has_begun() => return Ok(()),
@@ -116,6 +127,7 @@ impl Job {
                 Err(views::Failure::Store(error)) => {
                     if writer.has_begun() {
                         writer.finish().await;
+                        self.note(note).await;
                     }
                     return Err(error);
                 }
@@ -123,8 +135,15 @@ impl Job {
         }
         self.told += 1;
         writer.finish().await;
+        self.note(note).await;
         source.remember().await;
         Ok(())
+    }
+
+    async fn note(&self, note: Option<Reply>) {
+        if let Some(note) = note {
+            self.context.port.emit(note).await;
+        }
     }
 
     fn completion(&self, plan: &Plan) -> Completion {
@@ -137,6 +156,13 @@ impl Job {
         }
         Completion::ok("FETCH completed")
     }
+}
+
+/// Says to the session that the client knows the flags of this row.
+fn told(row: &Row) -> Reply {
+    let mut told = Row::new(row.uid);
+    told.modseq = row.modseq;
+    Reply::Stored { rows: vec![told], uid: false, silent: true }
 }
 
 /// Whether content is needed beyond what a row tells.

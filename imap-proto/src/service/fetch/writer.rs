@@ -64,6 +64,13 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Hands on what has come together, between two attributes.
+    pub(super) async fn relieve(&mut self) {
+        if self.attributes.len() >= HAND_ON {
+            self.hand_on(false).await;
+        }
+    }
+
     /// Ends the response.
     pub(super) async fn finish(mut self) {
         // A response has one item at least.
