@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
-use pillarbox_proto_core::backend::{Account, ListEntry, ListRequest, Result};
+use pillarbox_proto_core::backend::{ListEntry, ListRequest, Result};
 use pillarbox_proto_core::mail::{MailboxName, SpecialUse};
 
 use super::Context;
 use super::completion::Completion;
+use super::port::Port;
 use super::reply::Reply;
 use super::status;
 use crate::wire::command::{ListReturn, ListSelection};
@@ -41,7 +42,7 @@ pub(crate) struct Line {
 /// Answers LIST and LSUB.
 pub(crate) async fn list(context: Context, plan: Plan) -> Completion {
     let text = if plan.lsub { "LSUB completed" } else { "LIST completed" };
-    match lines(&*context.account, &plan, context.rev2).await {
+    match lines(&context, &plan).await {
         Ok(lines) => tell(&context, &plan, lines).await,
         Err(error) => return error.into(),
     }
@@ -75,9 +76,29 @@ async fn tell(context: &Context, plan: &Plan, lines: Vec<Line>) {
 }
 
 /// The names that the plan asks for, in order.
-async fn lines(account: &dyn Account, plan: &Plan, rev2: bool) -> Result<Vec<Line>> {
-    let entries = account.list(&ListRequest::all()).await?;
-    Ok(choose(entries, plan, account.delimiter(), rev2))
+async fn lines(context: &Context, plan: &Plan) -> Result<Vec<Line>> {
+    let entries = context.account.list(&ListRequest::all()).await?;
+    let mut pace = Pace { port: &context.port, spent: 0 };
+    Ok(choose(entries, plan, context.account.delimiter(), context.rev2, &mut pace).await)
+}
+
+/// Names compared with patterns before others have their turn.
+const COMPARISONS: usize = 2048;
+
+/// Many names and many patterns are a long work in which nothing is waited for: it pauses by itself.
+struct Pace<'a> {
+    port: &'a Port,
+    spent: usize,
+}
+
+impl Pace<'_> {
+    async fn spend(&mut self, comparisons: usize) {
+        self.spent += comparisons.max(1);
+        if self.spent >= COMPARISONS {
+            self.spent = 0;
+            self.port.cooperate().await;
+        }
+    }
 }
 
 /// A name with what is known of it and of what is below it.
@@ -102,7 +123,12 @@ fn meets(entry: &ListEntry, plan: &Plan) -> bool {
 }
 
 /// Every name, and every parent that a name implies, in order.
-fn with_parents(entries: Vec<ListEntry>, plan: &Plan, delimiter: Option<char>) -> BTreeMap<MailboxName, Known> {
+async fn with_parents(
+    entries: Vec<ListEntry>,
+    plan: &Plan,
+    delimiter: Option<char>,
+    pace: &mut Pace<'_>,
+) -> BTreeMap<MailboxName, Known> {
     let known = |entry: ListEntry| Known {
         matches: plan.patterns.iter().any(|pattern| MailboxName::matches(pattern, entry.name.as_str(), delimiter)),
         selected: meets(&entry, plan),
@@ -114,6 +140,7 @@ fn with_parents(entries: Vec<ListEntry>, plan: &Plan, delimiter: Option<char>) -
     let mut names: BTreeMap<MailboxName, Known> = BTreeMap::new();
     for entry in entries {
         names.insert(entry.name.clone(), known(entry));
+        pace.spend(plan.patterns.len()).await;
     }
     names.entry(MailboxName::inbox()).or_insert_with(|| known(ListEntry::new(MailboxName::inbox())));
     let Some(delimiter) = delimiter else { return names };
@@ -124,6 +151,7 @@ fn with_parents(entries: Vec<ListEntry>, plan: &Plan, delimiter: Option<char>) -
     for (name, exists, selected, hidden) in children {
         let mut below = name;
         while let Some(parent) = below.parent(delimiter) {
+            pace.spend(plan.patterns.len()).await;
             let parent_known = names.entry(parent.clone()).or_insert_with(|| known(ListEntry::absent(parent.clone())));
             let told = (!exists || parent_known.children)
                 && (!selected || parent_known.selected_below)
@@ -140,8 +168,15 @@ fn with_parents(entries: Vec<ListEntry>, plan: &Plan, delimiter: Option<char>) -
     names
 }
 
-fn choose(entries: Vec<ListEntry>, plan: &Plan, delimiter: Option<char>, rev2: bool) -> Vec<Line> {
-    with_parents(entries, plan, delimiter)
+async fn choose(
+    entries: Vec<ListEntry>,
+    plan: &Plan,
+    delimiter: Option<char>,
+    rev2: bool,
+    pace: &mut Pace<'_>,
+) -> Vec<Line> {
+    with_parents(entries, plan, delimiter, pace)
+        .await
         .values()
         .filter(|known| known.matches)
         .filter_map(|known| if plan.lsub { lsub_line(known, plan, delimiter) } else { list_line(known, plan, rev2) })
@@ -215,7 +250,27 @@ pub(crate) fn root(delimiter: Option<char>, rev2: bool) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{self, Poll, Waker};
+
     use super::*;
+
+    /// Returns the lines, and how often the work has paused.
+    fn paced(entries: Vec<ListEntry>, plan: &Plan, delimiter: Option<char>, rev2: bool) -> (Vec<Line>, usize) {
+        let mut pace = Pace { port: &Port::default(), spent: 0 };
+        let mut work = pin!(super::choose(entries, plan, delimiter, rev2, &mut pace));
+        let mut pauses = 0;
+        loop {
+            match work.as_mut().poll(&mut task::Context::from_waker(Waker::noop())) {
+                Poll::Ready(lines) => return (lines, pauses),
+                Poll::Pending => pauses += 1,
+            }
+        }
+    }
+
+    fn choose(entries: Vec<ListEntry>, plan: &Plan, delimiter: Option<char>, rev2: bool) -> Vec<Line> {
+        paced(entries, plan, delimiter, rev2).0
+    }
 
     fn entry(name: &str) -> ListEntry {
         ListEntry::new(MailboxName::new(name).unwrap())
@@ -314,5 +369,16 @@ mod tests {
         assert_eq!(shown(&choose(entries.clone(), &wanted, Some('/'), false)), ["foo \\Noselect", "top "]);
         wanted.patterns = vec!["*".into()];
         assert_eq!(shown(&choose(entries, &wanted, Some('/'), false)), ["foo/bar ", "top "]);
+    }
+
+    #[test]
+    fn many_patterns_and_names_leave_others_their_turn() {
+        let mut wanted = plan("nothing");
+        wanted.patterns = (0..1000).map(|number| format!("x{number}")).collect();
+        let entries: Vec<_> = (0..300).map(|number| entry(&format!("a/m{number}"))).collect();
+        let (lines, pauses) = paced(entries, &wanted, Some('/'), false);
+        assert!(lines.is_empty());
+        assert!(pauses >= 100, "{pauses} pauses in 300,000 comparisons");
+        assert_eq!(paced(vec![entry("x1")], &plan("*"), Some('/'), false).1, 0);
     }
 }

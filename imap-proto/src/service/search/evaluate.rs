@@ -8,7 +8,7 @@ use bytes::Bytes;
 use pillarbox_proto_core::backend::{
     AddressField, Batch, Error, FetchData, FetchRequest, Mailbox, Query, Result, Row, SearchRequest,
 };
-use pillarbox_proto_core::mail::{DateTime, Keyword, ModSeq, SystemFlags, Uid, UidSet};
+use pillarbox_proto_core::mail::{DateTime, Keyword, ModSeq, SystemFlags, UidSet};
 
 use crate::message::{HeaderText, Needle, TextKey, TextScope, TextSearch};
 use crate::service::Context;
@@ -29,8 +29,16 @@ pub(super) async fn search(context: &Context, mailbox: &dyn Mailbox, request: Se
     let condition = Condition::new(request.query, &mut keys);
     let needs = condition.needs(!keys.is_empty());
     if needs == FetchData::default() {
-        let known = |uid: &Uid| condition.judge(&Facts::of(&Row::new(*uid))) == Some(true);
-        return Ok(request.within.iter().filter(known).collect());
+        let mut found = Vec::new();
+        for (count, uid) in request.within.iter().enumerate() {
+            if count % ROWS == ROWS - 1 {
+                context.port.cooperate().await;
+            }
+            if condition.judge(&Facts::of(&Row::new(uid))) == Some(true) {
+                found.push(uid);
+            }
+        }
+        return Ok(found.into_iter().collect());
     }
     let mut found = Vec::new();
     let mut rows = mailbox.fetch(FetchRequest::new(request.within, needs)).await?;
