@@ -21,8 +21,9 @@ pub(crate) struct Plan {
     pub(crate) uid: bool,
 }
 
-fn copy_uid(copied: Copied) -> OwnedCode {
-    OwnedCode::CopyUid(copied.uid_validity, copied.pairs)
+/// COPYUID, unless nothing was copied: its sets can't be empty (RFC 4315, section 4: `uid-set`).
+fn copy_uid(copied: Copied) -> Option<OwnedCode> {
+    (!copied.pairs.is_empty()).then(|| OwnedCode::CopyUid(copied.uid_validity, copied.pairs))
 }
 
 /// COPY: all messages or none.
@@ -35,11 +36,16 @@ pub(crate) async fn copy(context: Context, selected: Arc<SelectedMailbox>, plan:
     match context.account.copy(request).await {
         Ok(copied) if (copied.pairs.len() as u64) < wanted && !plan.uid => {
             // The copies stand, but the client asked for messages that are gone; it is told both (RFC 2180, 4.4).
-            context.port.emit(Reply::Ok(copy_uid(copied), "Copied what was there")).await;
-            context.port.settle().await;
+            if let Some(code) = copy_uid(copied) {
+                context.port.emit(Reply::Ok(code, "Copied what was there")).await;
+                context.port.settle().await;
+            }
             Completion::no("Some of the messages have been expunged").with(Code::ExpungeIssued)
         }
-        Ok(copied) => Completion::ok("COPY completed").with(copy_uid(copied)),
+        Ok(copied) => match copy_uid(copied) {
+            Some(code) => Completion::ok("COPY completed").with(code),
+            None => Completion::ok("COPY completed, no message matched"),
+        },
         Err(Error::Expunged) if plan.uid => Completion::ok("COPY completed, no message matched"),
         Err(error) => Completion::try_create(error),
     }
@@ -54,7 +60,9 @@ pub(crate) async fn move_to(context: Context, selected: Arc<SelectedMailbox>, pl
         match context.account.move_to(request).await {
             Ok(copied) => {
                 missing |= (copied.pairs.len() as u64) < wanted;
-                context.port.emit(Reply::Ok(copy_uid(copied), "Moved")).await;
+                if let Some(code) = copy_uid(copied) {
+                    context.port.emit(Reply::Ok(code, "Moved")).await;
+                }
             }
             Err(Error::Expunged) => missing = true,
             Err(error) => return Completion::try_create(error),
@@ -65,4 +73,19 @@ pub(crate) async fn move_to(context: Context, selected: Arc<SelectedMailbox>, pl
         return Completion::no("Some of the messages have been expunged").with(Code::ExpungeIssued);
     }
     Completion::ok("MOVE completed")
+}
+
+#[cfg(test)]
+mod tests {
+    use pillarbox_proto_core::mail::{Uid, UidValidity};
+
+    use super::*;
+
+    #[test]
+    fn nothing_copied_has_no_code() {
+        let uid_validity = UidValidity::new(7).unwrap();
+        assert!(copy_uid(Copied::new(uid_validity, Vec::new())).is_none());
+        let one = Uid::new(1).unwrap();
+        assert!(copy_uid(Copied::new(uid_validity, vec![(one, one)])).is_some());
+    }
 }
