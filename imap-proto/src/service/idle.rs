@@ -20,7 +20,20 @@ pub(crate) async fn idle(port: Port, selected: Option<Arc<SelectedMailbox>>) -> 
             poll_fn(|_| if port.is_done() { Poll::Ready(()) } else { Poll::Pending }).await;
             break;
         };
-        sync(&port, selected).await;
+        let before = selected.since();
+        if !sync(&port, selected).await {
+            // What is new stays new, so that waiting for news would not wait: the next sign of life tries again.
+            port.take_beat();
+            poll_fn(|_| if port.is_done() || port.take_beat() { Poll::Ready(()) } else { Poll::Pending }).await;
+            if port.is_done() {
+                break;
+            }
+            continue;
+        }
+        if selected.since() == before {
+            // A store that announces news and has none must not keep the task.
+            port.cooperate().await;
+        }
         let mut changed = pin!(selected.mailbox.changed(selected.since()));
         let done = poll_fn(|cx| {
             if port.is_done() {

@@ -28,6 +28,8 @@ struct Slots {
     hungry: bool,
     /// The client has ended its IDLE.
     done: bool,
+    /// In an IDLE, the time for a sign of life has come.
+    beat: bool,
 }
 
 /// What a client sends while its command runs. Not to be shown in any form: it may be a password.
@@ -97,6 +99,11 @@ impl Port {
         self.slots().done
     }
 
+    /// Whether the time for a sign of life has come since this was asked last.
+    pub(crate) fn take_beat(&self) -> bool {
+        std::mem::take(&mut self.slots().beat)
+    }
+
     /// Room for rows, used before if possible.
     pub(crate) fn batch(&self, rows: usize, bytes: usize) -> Batch {
         self.slots().batch.take().unwrap_or_else(|| Batch::new(rows, bytes))
@@ -119,6 +126,10 @@ impl Port {
 
     pub(crate) fn end_idle(&self) {
         self.slots().done = true;
+    }
+
+    pub(crate) fn beat(&self) {
+        self.slots().beat = true;
     }
 
     pub(crate) fn recycle(&self, mut batch: Batch) {

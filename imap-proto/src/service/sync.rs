@@ -10,8 +10,8 @@ use super::select::SelectedMailbox;
 const PAGE: usize = 1000;
 
 /// Hands everything that is new to the session. A store that fails to tell is no reason to fail a command: what is new
-/// will be told later.
-pub(crate) async fn sync(port: &Port, selected: &SelectedMailbox) {
+/// will be told later. Returns whether the store could tell.
+pub(crate) async fn sync(port: &Port, selected: &SelectedMailbox) -> bool {
     loop {
         let mut request = ChangesRequest::new(selected.since(), PAGE);
         request.claim_recent = selected.claim_recent && selected.is_writable();
@@ -22,14 +22,15 @@ pub(crate) async fn sync(port: &Port, selected: &SelectedMailbox) {
                 changes.fate = Fate::Deleted;
                 changes
             }
-            Err(_) => return,
+            Err(_) => return false,
         };
         let stands = !matches!(changes.fate, Fate::Deleted | Fate::Recreated);
         let more = changes.more && changes.modseq > selected.since();
         selected.set_since(changes.modseq);
         port.emit(Reply::Changes(Box::new(changes))).await;
         if !(more && stands) {
-            return port.settle().await;
+            port.settle().await;
+            return true;
         }
     }
 }

@@ -96,6 +96,7 @@ impl Session {
         }
         if self.heartbeat().is_some_and(|at| now >= at) {
             self.timers.spoke = now;
+            self.port.beat();
             encode::untagged(self.output.tail_mut(), Condition::Ok, None, "Still here");
         }
         false
