@@ -23,7 +23,8 @@ pub(crate) struct Plan {
 
 /// COPYUID, unless nothing was copied: its sets can't be empty (RFC 4315, section 4: `uid-set`).
 fn copy_uid(copied: Copied) -> Option<OwnedCode> {
-    (!copied.pairs.is_empty()).then(|| OwnedCode::CopyUid(copied.uid_validity, copied.pairs))
+    let Copied { uid_validity, pairs, .. } = copied;
+    if pairs.is_empty() { None } else { Some(OwnedCode::CopyUid(uid_validity, pairs)) }
 }
 
 /// COPY: all messages or none.
