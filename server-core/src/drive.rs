@@ -25,8 +25,11 @@ use crate::timer::Timer;
 #[cfg(feature = "tls")]
 use crate::tls::HandshakeError;
 
-/// Steps in one poll; then other tasks have their turn.
-const STEPS: usize = 32;
+/// Steps in one poll; then other tasks have their turn. A turn has to be short, as tokio looks for new input only every
+/// 61 turns while some task always has work; a command and its answer take three steps.
+const STEPS: usize = 8;
+/// Bytes in one poll, in and out together, after which others have their turn too: making them took its time.
+const TURN: u64 = 64 * 1024;
 /// How long a closed connection waits for the client to close too.
 const LINGER: Duration = Duration::from_secs(2);
 /// Bytes that a closed connection reads and forgets at most.
@@ -118,7 +121,11 @@ where
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Outcome, ServeError>> {
         let mut now = crate::now();
         self.hear(cx, now);
+        let turn = self.received + self.sent + TURN;
         for _ in 0..STEPS {
+            if self.received + self.sent >= turn {
+                break;
+            }
             let step = match self.phase {
                 Phase::Talking => self.talk(cx, now),
                 #[cfg(feature = "tls")]

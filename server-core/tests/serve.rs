@@ -357,6 +357,60 @@ async fn words_reach_a_conversation_that_waits_for_input() {
     assert!(!controls.send(Control::Alert("late".into())));
 }
 
+/// A client that sends a line, and takes whatever it is given at once.
+struct Greedy {
+    line: &'static [u8],
+    taken: Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl tokio::io::AsyncRead for Greedy {
+    fn poll_read(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        space: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        if self.line.is_empty() {
+            return Poll::Pending;
+        }
+        space.put_slice(std::mem::take(&mut self.line));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl tokio::io::AsyncWrite for Greedy {
+    fn poll_write(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        self.taken.fetch_add(bytes.len(), std::sync::atomic::Ordering::Relaxed);
+        Poll::Ready(Ok(bytes.len()))
+    }
+    fn poll_flush(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+    fn poll_shutdown(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_takes_everything_leaves_turns_to_others() {
+    let world = World::new();
+    let taken = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let stream = Greedy { line: b"BIG 10000000\n", taken: taken.clone() };
+    let mut served = Box::pin(serve_connection(stream, world.toy(), ServeOptions::new()));
+    let mut turns = 0;
+    while taken.load(std::sync::atomic::Ordering::Relaxed) < 10_000_000 {
+        let before = taken.load(std::sync::atomic::Ordering::Relaxed);
+        std::future::poll_fn(|cx| Poll::Ready(served.as_mut().poll(cx).is_pending())).await;
+        let once = taken.load(std::sync::atomic::Ordering::Relaxed) - before;
+        assert!((1..=64 * 1024 + HIGH_WATER).contains(&once), "{once} bytes in one turn");
+        turns += 1;
+    }
+    assert!(turns > 10_000_000 / (128 * 1024));
+}
+
 #[tokio::test]
 async fn one_busy_connection_leaves_turns_to_others() {
     // A single thread: the other task runs only when the connection yields.

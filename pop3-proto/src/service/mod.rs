@@ -28,7 +28,7 @@ use crate::wire::reply::Refusal;
 
 /// Steps that one call of `poll_next` does at most, so that one connection with a long pipeline does not keep the
 /// others waiting.
-const STEPS: usize = 256;
+const STEPS: usize = 128;
 
 /// A POP3 server without its sockets: what all its connections share.
 #[derive(Clone)]
