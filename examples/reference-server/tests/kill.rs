@@ -83,7 +83,7 @@ type Key = (usize, u32);
 enum Pending {
     Append { mailbox: usize, messages: Vec<Known> },
     Store { key: Key, flags: Flags },
-    Copy { key: Key, to: usize },
+    Copy { keys: Vec<Key>, to: usize },
     Move { key: Key, to: usize },
     Expunge { key: Key },
 }
@@ -176,12 +176,22 @@ impl Writer {
     fn copy(&mut self, key: Key) -> std::io::Result<()> {
         self.select(key.0)?;
         let to = 1 - key.0;
-        self.journal.pending = Some(Pending::Copy { key, to });
-        let reply = self.imap.command(&format!("UID COPY {} {}", key.1, MAILBOXES[to]))?.ok();
-        let uid = copied(&reply, key.1);
+        let count = if self.random.below(2) == 0 { 3 } else { 1 };
+        // Copies of one message can't be told apart, so it is in a command but once.
+        let mut numbers = BTreeSet::new();
+        let after =
+            self.journal.there.range(key..).filter(|((at, _), known)| *at == key.0 && numbers.insert(known.number));
+        let keys: Vec<Key> = after.map(|(key, _)| *key).take(count).collect();
+        let set = keys.iter().map(|(_, uid)| uid.to_string()).collect::<Vec<_>>().join(",");
+        self.journal.pending = Some(Pending::Copy { keys: keys.clone(), to });
+        let reply = self.imap.command(&format!("UID COPY {set} {}", MAILBOXES[to]))?.ok();
+        let uids: Vec<u32> = keys.iter().map(|(_, uid)| *uid).collect();
+        let new = copied(&reply, &uids);
         self.journal.pending = None;
-        let message = self.journal.there[&key].clone();
-        self.arrived((to, uid), message);
+        for (key, uid) in keys.into_iter().zip(new) {
+            let message = self.journal.there[&key].clone();
+            self.arrived((to, uid), message);
+        }
         Ok(())
     }
 
@@ -190,7 +200,7 @@ impl Writer {
         let to = 1 - key.0;
         self.journal.pending = Some(Pending::Move { key, to });
         let reply = self.imap.command(&format!("UID MOVE {} {}", key.1, MAILBOXES[to]))?.ok();
-        let uid = copied(&reply, key.1);
+        let uid = copied(&reply, &[key.1])[0];
         self.journal.pending = None;
         let message = self.left(key);
         self.arrived((to, uid), message);
@@ -242,12 +252,13 @@ fn numbers(set: &str) -> Vec<u32> {
         .collect()
 }
 
-/// The new UID that COPYUID gives for one message.
-fn copied(reply: &Reply, uid: u32) -> u32 {
+/// The new UIDs that COPYUID gives for messages, in their order.
+fn copied(reply: &Reply, uids: &[u32]) -> Vec<u32> {
     let code = reply.code("COPYUID").unwrap_or_else(|| panic!("no COPYUID: {reply:?}"));
-    let mut words = code.split(' ').skip(1);
-    assert_eq!(words.next(), Some(uid.to_string().as_str()), "{reply:?}");
-    words.next().expect("a UID").parse().expect("a number")
+    let sets: Vec<Vec<u32>> = code.split(' ').skip(1).map(numbers).collect();
+    assert_eq!(sets[0], uids, "{reply:?}");
+    assert_eq!(sets[1].len(), uids.len(), "{reply:?}");
+    sets[1].clone()
 }
 
 /// What all writers know together, over all runs on one account.
@@ -345,9 +356,11 @@ impl World {
                     known.flags.clone_from(flags);
                 }
             }
-            Pending::Copy { key, to } => {
-                let known = self.there[key].1.clone();
-                if let Some((key, shown)) = found(self, *to, known.number) {
+            Pending::Copy { keys, to } => {
+                let known: Vec<Known> = keys.iter().map(|key| self.there[key].1.clone()).collect();
+                let found: Vec<_> = known.iter().filter_map(|known| found(self, *to, known.number)).collect();
+                assert!(found.is_empty() || found.len() == keys.len(), "in part: {pending:?}");
+                for ((key, shown), known) in found.into_iter().zip(known) {
                     assert_eq!(shown, known, "{pending:?}");
                     self.there.insert(key, (writer, shown));
                 }
