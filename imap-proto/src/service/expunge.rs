@@ -7,16 +7,18 @@ use pillarbox_proto_core::mail::UidSet;
 
 use super::Context;
 use super::completion::Completion;
+use super::port::Port;
 use super::reply::Reply;
 use super::select::SelectedMailbox;
 use super::slices;
 
 /// Removes those of the messages that have `\Deleted`. The session tells the client by the changes that follow.
-pub(crate) async fn expunge(selected: Arc<SelectedMailbox>, uids: UidSet) -> Completion {
+pub(crate) async fn expunge(port: Port, selected: Arc<SelectedMailbox>, uids: UidSet) -> Completion {
     for slice in slices(uids) {
         if let Err(error) = selected.mailbox.expunge(ExpungeRequest { uids: slice, only_deleted: true }).await {
             return error.into();
         }
+        port.cooperate().await;
     }
     Completion::ok("EXPUNGE completed")
 }
@@ -28,6 +30,7 @@ pub(crate) async fn close(context: Context, selected: Arc<SelectedMailbox>, uids
             if selected.mailbox.expunge(ExpungeRequest { uids: slice, only_deleted: true }).await.is_err() {
                 break;
             }
+            context.port.cooperate().await;
         }
     }
     context.port.emit(Reply::Closed { told: true }).await;

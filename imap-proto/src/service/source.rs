@@ -64,6 +64,11 @@ impl<'a> Source<'a> {
         self.summary.as_ref().ok_or(Error::Expunged)
     }
 
+    /// Whether reading through the open message takes so long that others should have their turn afterwards.
+    pub(crate) fn is_long(&self) -> bool {
+        self.message.as_ref().is_some_and(|message| message.len() > 16 * CHUNK as u64)
+    }
+
     /// The tree of the message's parts.
     pub(crate) async fn structure(&mut self) -> Result<&Structure> {
         self.summary().await.map(Summary::structure)

@@ -190,11 +190,11 @@ impl Session {
             }
             CommandBody::Expunge => {
                 let uids = self.known();
-                Ok(self.change(expunge::expunge(selected, uids), Telling::All))
+                Ok(self.change(expunge::expunge(context.port, selected, uids), Telling::All))
             }
             CommandBody::UidExpunge(set) => {
                 let uids = self.resolve(true, *set)?;
-                Ok(self.change(expunge::expunge(selected, uids), Telling::All))
+                Ok(self.change(expunge::expunge(context.port, selected, uids), Telling::All))
             }
             CommandBody::Fetch(fetch) => self.fetch(context, selected, fetch),
             CommandBody::Store(store) => self.store(context, selected, store),

@@ -115,7 +115,13 @@ impl Job {
         let mut writer = Writer::new(&self.context.port, Arc::clone(&self.items), row);
         for view in &plan.views {
             match views::write(&mut writer, &mut source, view, self.context.rev2).await {
-                Ok(()) => writer.relieve().await,
+                Ok(()) => {
+                    writer.relieve().await;
+                    // An item may have read all of it and told a number.
+                    if source.is_long() {
+                        self.context.port.cooperate().await;
+                    }
+                }
                 Err(views::Failure::Undecodable) => self.undecodable = true,
                 // It was expunged meanwhile, which is told at the end (RFC 2180, section 4.1).
                 Err(views::Failure::Store(Error::Expunged)) if !writer.has_begun() => return Ok(()),
