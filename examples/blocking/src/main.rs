@@ -40,15 +40,17 @@ fn run() -> Result<(), Box<dyn Error>> {
 
     let services: [(Arc<dyn Service>, String); 2] =
         [(Arc::new(Imap::new(backend.clone())), imap_address), (Arc::new(Pop3::new(backend)), pop3_address)];
-    let mut threads = Vec::new();
+    let mut threads: Vec<thread::JoinHandle<()>> = Vec::new();
     for (service, address) in services {
         let listener = TcpListener::bind(&address).map_err(|error| format!("{address}: {error}"))?;
         println!("{} on {}", service.name(), listener.local_addr()?);
-        threads.push(thread::spawn(move || serve(&listener, service)));
+        threads.push(thread::spawn(move || {
+            serve(&listener, &service);
+        }));
     }
     println!("user demo, password demo");
     for thread in threads {
-        thread.join().map_err(|_| "a listener's thread has panicked")??;
+        thread.join().map_err(|_| "a listener's thread has panicked")?;
     }
     Ok(())
 }

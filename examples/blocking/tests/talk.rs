@@ -115,6 +115,80 @@ fn news_reach_a_client_in_idle() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn each_connection_has_one_thread_and_gives_it_back() {
+    let program = Program::start();
+    let threads = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", program.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("Threads:")).unwrap();
+        line.trim().parse::<usize>().unwrap()
+    };
+    let idle = threads();
+    let mut clients: Vec<Client> = (0..5).map(|_| imap(&program)).collect();
+    assert_eq!(threads(), idle + 5);
+    for client in &mut clients {
+        client.ask("c IDLE", "+ ");
+    }
+    assert_eq!(threads(), idle + 5);
+    drop(clients);
+    let start = std::time::Instant::now();
+    while threads() > idle {
+        assert!(start.elapsed() < Duration::from_secs(20), "hung up on in IDLE, they end");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn no_news_is_lost_among_many_clients() {
+    let program = Program::start();
+    let mut watchers: Vec<Client> = (0..4).map(|_| imap(&program)).collect();
+    for watcher in &mut watchers {
+        watcher.ask("c IDLE", "+ ");
+    }
+    let mut others: Vec<Client> = (0..2).map(|_| imap(&program)).collect();
+    for round in 0..25 {
+        for other in &mut others {
+            other.send("c APPEND INBOX {5+}\r\nx: y\n\r\n");
+        }
+        others.iter_mut().for_each(|other| drop(other.until("c OK")));
+        for watcher in &mut watchers {
+            watcher.until(&format!("* {} EXISTS", 3 + 2 * round));
+        }
+    }
+    for watcher in &mut watchers {
+        watcher.ask("DONE", "c OK");
+    }
+}
+
+#[test]
+fn a_client_that_never_reads_holds_up_nobody_else() {
+    let program = Program::start();
+    let mut client = Client::connect(program.pop3);
+    client.until("+OK");
+    client.send("USER demo\r\nPASS demo\r\n");
+    client.until("+OK Maildrop");
+    client.0.get_mut().set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    while client.0.get_mut().write_all("RETR 1\r\n".repeat(1000).as_bytes()).is_ok() {}
+    let mut other = imap(&program);
+    other.ask("c NOOP", "c OK");
+    // Gone at last, it leaves its maildrop to the next.
+    drop(client);
+    let mut next = Client::connect(program.pop3);
+    next.until("+OK");
+    loop {
+        next.ask("USER demo", "+OK");
+        next.send("PASS demo\r\n");
+        let mut answer = String::new();
+        next.0.read_line(&mut answer).unwrap();
+        if answer.starts_with("+OK") {
+            break;
+        }
+        assert!(answer.contains("[IN-USE]"), "{answer}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
 fn what_came_before_the_end_of_the_input_is_answered() {
     let program = Program::start();
     let mut client = imap(&program);
