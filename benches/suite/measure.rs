@@ -52,8 +52,9 @@ pub(crate) fn turns(count: usize, mut ours: impl FnMut() -> f64, mut peer: impl 
 
 /// Nanoseconds of one call, for work too short to be timed by itself.
 pub(crate) fn calls(options: &Options, mut ours: impl FnMut(), mut peer: impl FnMut()) -> Pair {
-    let sample = Duration::from_millis(if options.quick { 2 } else { 10 });
-    let count = if options.quick { 7 } else { 31 };
+    // Shorter than a turn of the scheduler: most samples meet no other work.
+    let sample = Duration::from_micros(400);
+    let count = if options.quick { 51 } else { 501 };
     let our_calls = calibrate(sample, &mut ours);
     let their_calls = calibrate(sample, &mut peer);
     turns(count, || nanoseconds(our_calls, &mut ours), || nanoseconds(their_calls, &mut peer))

@@ -35,22 +35,39 @@ const LOADS: [Load; 2] = [
     Load { name: "1 x 50 MiB", count: 1, size: 50 << 20, maildir: 0.7 },
 ];
 
-pub(crate) fn run(options: &Options) -> Vec<Row> {
-    let certificate = Certificate::new();
+pub(crate) fn small_memory(options: &Options) -> Vec<Row> {
+    from_memory(options, &LOADS[0])
+}
+
+pub(crate) fn large_memory(options: &Options) -> Vec<Row> {
+    from_memory(options, &LOADS[1])
+}
+
+pub(crate) fn small_maildir(options: &Options) -> Vec<Row> {
+    from_maildir(options, &LOADS[0])
+}
+
+pub(crate) fn large_maildir(options: &Options) -> Vec<Row> {
+    from_maildir(options, &LOADS[1])
+}
+
+fn from_memory(options: &Options, load: &Load) -> Vec<Row> {
+    let memory = memory(load);
+    both(options, load, "memory", 0.8, &memory)
+}
+
+fn from_maildir(options: &Options, load: &Load) -> Vec<Row> {
     let mut rows = Vec::new();
-    for load in &LOADS {
-        let memory = memory(load);
-        for tls in [false, true] {
-            rows.push(compare(options, load, "memory", 0.8, &memory, tls.then_some(&certificate)));
-        }
-        for (store, end) in [("Maildir with CRLF", "\r\n"), ("Maildir with LF", "\n")] {
-            let (_folder, maildir) = maildir(load, end);
-            for tls in [false, true] {
-                rows.push(compare(options, load, store, load.maildir, &maildir, tls.then_some(&certificate)));
-            }
-        }
+    for (store, end) in [("Maildir with CRLF", "\r\n"), ("Maildir with LF", "\n")] {
+        let (_folder, maildir) = maildir(load, end);
+        rows.extend(both(options, load, store, load.maildir, &maildir));
     }
     rows
+}
+
+fn both(options: &Options, load: &Load, store: &str, reach: f64, backend: &Arc<dyn Backend>) -> Vec<Row> {
+    let certificate = Certificate::new();
+    [None, Some(&certificate)].map(|tls| compare(options, load, store, reach, backend, tls)).into()
 }
 
 fn memory(load: &Load) -> Arc<dyn Backend> {
@@ -98,7 +115,7 @@ fn compare(
         client.take(COMMAND.as_bytes(), octets);
         octets as f64 / 1e6 / started.elapsed().as_secs_f64()
     };
-    let count = if options.quick { 5 } else { 15 };
+    let count = if options.quick { 9 } else { 61 };
     let pair = measure::turns(count, || rate(&mut our_client), || rate(&mut peer_client));
     let layer = if tls.is_some() { "TLS" } else { "plain" };
     Row::new(

@@ -51,6 +51,7 @@ pub(crate) fn run(options: &Options) -> Vec<Row> {
     };
     let pair = measure::turns(if options.quick { 3 } else { 9 }, &mut ours, peer);
     let (_, heap) = heap::count(ours);
+    let bodies = bodies(options);
     vec![
         Row::new(
             "100,000 rows of FETCH 1:* (UID FLAGS), memory store to output",
@@ -63,7 +64,30 @@ pub(crate) fn run(options: &Options) -> Vec<Row> {
             "allocations a row",
             Reach::AtMost(0.01),
         )),
+        bodies,
     ]
+}
+
+/// What a message costs besides its octets, which are never copied.
+fn bodies(options: &Options) -> Row {
+    const MESSAGES: u32 = 500;
+    let mut builder = MemoryBackend::builder().user("alice", "secret");
+    for number in 0..MESSAGES {
+        let content = format!("Subject: {number}\r\n\r\n{}", "x".repeat(8 << 10));
+        builder = builder.message("alice", "INBOX", SystemFlags::SEEN, content);
+    }
+    let mut client = Client::new(Arc::new(builder.build().unwrap()));
+    client.command("s EXAMINE INBOX\r\n", "s");
+    let mut fetch = || {
+        let started = Instant::now();
+        client.command("f FETCH 1:* BODY[]\r\n", "f");
+        started.elapsed().as_nanos() as f64 / f64::from(MESSAGES)
+    };
+    let count = if options.quick { 50 } else { 500 };
+    let time = measure::median((0..count).map(|_| fetch()).collect());
+    let (_, heap) = heap::count(fetch);
+    Row::new("FETCH BODY[] of 8 KiB messages without a socket", format!("{time:.0} ns a message"), "-")
+        .figure(Figure::new(heap.allocations as f64 / f64::from(MESSAGES), "allocations a message", Reach::Told))
 }
 
 fn row(number: u32) -> Data<'static> {

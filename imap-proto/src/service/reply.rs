@@ -25,6 +25,9 @@ pub(crate) enum Reply {
     Ok(OwnedCode, &'static str),
     /// Messages of which only items of their rows are told.
     Rows { batch: Batch, items: Arc<[RowItem]> },
+    /// Messages of which the whole content is told, which their rows have: items of the rows, then the attribute of this
+    /// label, with a space before it.
+    Bodies { batch: Batch, items: Arc<[RowItem]>, label: Bytes },
     /// One message: items of its row, then attributes already encoded, each with a space before it. Unless it is
     /// `complete`, [`Reply::More`] follows.
     Message { row: Box<Row>, items: Arc<[RowItem]>, attributes: Output, complete: bool },

@@ -1,7 +1,7 @@
 //! From a command's replies to output. Here UIDs become sequence numbers.
 
 use bytes::BytesMut;
-use pillarbox_proto_core::backend::{Access, Changes, Fate, Row};
+use pillarbox_proto_core::backend::{Access, Batch, Changes, Fate, Row};
 use pillarbox_proto_core::conversation::Next;
 use pillarbox_proto_core::mail::{DateTime, Keywords, SystemFlags, Uid, UidSet};
 
@@ -33,6 +33,7 @@ impl Session {
                 }
                 self.port.recycle(batch);
             }
+            Reply::Bodies { batch, items, label } => self.bodies(batch, &items, &label),
             Reply::Message { row, items, attributes, complete } => {
                 if !self.open_row(&row, &items) {
                     // The client does not know this message, which then was asked for by nobody.
@@ -118,6 +119,26 @@ impl Session {
                 encode::uid_and_flags(out, number, row.uid, &row.flags, recent);
             }
         }
+    }
+
+    /// Whole messages out of their rows.
+    fn bodies(&mut self, mut batch: Batch, items: &[RowItem], label: &[u8]) {
+        // Each attribute has a space before it, the first one a parenthesis too many.
+        let label = if items.is_empty() { label.get(1..).unwrap_or_default() } else { label };
+        // One buffer for what stands between the messages, which are not copied.
+        self.output.tail_mut().reserve(batch.len() * (label.len() + 96));
+        for mut row in batch.drain() {
+            if let Some(content) = row.content.take()
+                && self.open_row(&row, items)
+            {
+                let out = self.output.tail_mut();
+                out.extend_from_slice(label);
+                encode::literal(out, content.len() as u64);
+                self.output.put_bytes(content);
+                self.output.put(b")\r\n");
+            }
+        }
+        self.port.recycle(batch);
     }
 
     fn attributes_without_first_space(&mut self, mut attributes: pillarbox_proto_core::Output) {

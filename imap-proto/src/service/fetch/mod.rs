@@ -62,6 +62,14 @@ impl Job {
             if plan.views.is_empty() {
                 self.told += batch.len() as u64;
                 self.context.port.emit(Reply::Rows { batch, items: Arc::clone(&self.items) }).await;
+            } else if let Some(label) = plan.whole()
+                && marked.is_empty()
+                && batch.rows().iter().all(|row| row.content.is_some())
+            {
+                // What clients do that keep a copy of everything: nothing is gathered for each message.
+                let (items, label) = (Arc::clone(&self.items), label.clone());
+                self.told += batch.len() as u64;
+                self.context.port.emit(Reply::Bodies { batch, items, label }).await;
             } else {
                 for row in batch.drain() {
                     let note = marked.contains(row.uid).then(|| told(&row));

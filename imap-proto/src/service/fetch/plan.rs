@@ -111,6 +111,14 @@ impl Plan {
         }
         Self { uids, uid: fetch.uid, gone, sets_seen, items: items.into(), views, data }
     }
+
+    /// The label under which the whole message is asked for, if that is all that is asked of the content.
+    pub(super) fn whole(&self) -> Option<&Bytes> {
+        match self.views.as_slice() {
+            [View::Section { label, part, kind: SectionKind::Whole, partial: None, .. }] if part.is_empty() => Some(label),
+            _ => None,
+        }
+    }
 }
 
 impl View {
