@@ -1,6 +1,7 @@
 //! The bytes that wait to be written to a client.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::IoSlice;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -20,7 +21,9 @@ const SHARE_FROM: usize = 2 * 1024;
 /// output.advance(5);
 /// assert_eq!(output.first(), b"ready\r\n");
 /// ```
-#[derive(Debug, Default)]
+///
+/// `Debug` shows how much waits, and none of it: it is somebody's mail.
+#[derive(Default)]
 pub struct Output {
     /// Finished pieces, oldest first; none is empty.
     queue: VecDeque<Bytes>,
@@ -142,9 +145,22 @@ impl Output {
     }
 }
 
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Output").field("waiting", &self.len()).finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_waits_does_not_show() {
+        let mut output = Output::new();
+        output.put(b"+OK Dear Tim");
+        assert_eq!(format!("{output:?}"), "Output { waiting: 12, .. }");
+    }
 
     fn drain(output: &mut Output, step: usize) -> Vec<u8> {
         let mut all = Vec::new();

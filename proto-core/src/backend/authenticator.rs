@@ -11,7 +11,8 @@ use crate::connection::Connection;
 /// Answers narrow questions about credentials. The SASL mechanisms put them; which mechanisms a client is offered
 /// follows from [`questions`](Authenticator::questions).
 ///
-/// An unknown user and a wrong password must look and take the same: both are [`Error::AuthenticationFailed`].
+/// An unknown user and a wrong password must look and take the same: both are [`Error::AuthenticationFailed`]. What else
+/// there is to say about a user, such as [`Error::Expired`] or [`Error::ContactAdmin`], is for who knew the password.
 #[async_trait]
 pub trait Authenticator: Send + Sync {
     /// Which of the questions below this authenticator answers. Default: passwords only.
