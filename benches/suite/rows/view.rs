@@ -29,7 +29,7 @@ pub(crate) fn run(options: &Options) -> Vec<Row> {
         options,
         || {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            black_box(Uid::new(state % (2 * MESSAGES) | 1).and_then(|uid| uids.rank(uid)));
+            black_box(Uid::new((state % (2 * MESSAGES)) | 1).and_then(|uid| uids.rank(uid)));
         },
         || {
             other = other.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

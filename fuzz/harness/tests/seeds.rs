@@ -1,5 +1,12 @@
 //! Replays the committed inputs of every target, and cuts and bends of them.
 
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and names its input"
+)]
+
 use std::fs;
 use std::path::Path;
 
