@@ -3,6 +3,7 @@
 //! Usage: `pillarbox-example-pop3-only [ADDRESS]`. Log in as `ada` with the password `secret`.
 
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use pillarbox_pop3_proto::{Config, Pop3Service};
@@ -27,10 +28,21 @@ fn start(address: SocketAddr) -> Result<ServerHandle, Box<dyn std::error::Error>
 }
 
 #[tokio::main]
+#[expect(clippy::print_stderr, reason = "a program says why it can't go on")]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 #[expect(clippy::print_stdout, reason = "a program says where it listens")]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let address = std::env::args().nth(1);
-    let server = start(address.as_deref().unwrap_or("127.0.0.1:1110").parse()?)?;
+async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:1110".to_owned());
+    let server = start(address.parse().map_err(|_| format!("{address} is no address with a port"))?)?;
     println!("POP3 on {}, user ada, password secret", server.local_addr("pop3").ok_or("no address")?);
     std::future::pending().await
 }

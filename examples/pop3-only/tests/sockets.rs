@@ -222,3 +222,15 @@ async fn under_tls_the_end_comes_with_a_good_bye() {
     client.0.read_to_end(&mut all).await.unwrap();
     assert!(all.len() > BIG && all.ends_with(b"\r\n.\r\n+OK Bye\r\n"));
 }
+
+#[test]
+fn what_keeps_the_program_from_starting_is_named_in_one_line() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for (argument, said) in [(address.as_str(), &*address), ("nowhere", "nowhere is no address with a port")] {
+        let program = env!("CARGO_BIN_EXE_pillarbox-example-pop3-only");
+        let output = std::process::Command::new(program).arg(argument).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && text.contains(said) && text.lines().count() == 1, "{text}");
+    }
+}
