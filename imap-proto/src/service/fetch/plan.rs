@@ -115,7 +115,9 @@ impl Plan {
     /// The label under which the whole message is asked for, if that is all that is asked of the content.
     pub(super) fn whole(&self) -> Option<&Bytes> {
         match self.views.as_slice() {
-            [View::Section { label, part, kind: SectionKind::Whole, partial: None, .. }] if part.is_empty() => Some(label),
+            [View::Section { label, part, kind: SectionKind::Whole, partial: None, .. }] if part.is_empty() => {
+                Some(label)
+            }
             _ => None,
         }
     }
