@@ -12,14 +12,15 @@ use cap_std::fs::Dir;
 use pillarbox_proto_core::backend::{Batch, Error, FetchData, FetchRequest, Result, Row, Rows};
 use pillarbox_proto_core::mail::{DateTime, Flags, Uid, UidSet};
 use rusqlite::{Connection, params};
+use tokio::task::JoinHandle;
 
+use super::MaildirStore;
 use super::fault::{Done, is_missing};
 use super::file_name::unique_id;
 use super::folder::{self, Place};
 use super::message::{measure, read_whole};
 use super::state::MailboxState;
 use super::table::{self, Format, MessageRow, to_modseq, to_uid};
-use super::{MaildirStore, blocking};
 
 /// Rows of a page that opens files.
 const FILES: usize = 64;
@@ -35,11 +36,30 @@ pub(super) struct FileRows {
     left: UidSet,
     data: FetchData,
     descending: bool,
+    /// The next page with contents, read while the last one is sent, and the room that it was read for.
+    ahead: Option<(usize, usize, JoinHandle<Done<PageRead>>)>,
 }
+
+/// Rows, and the last message that is done with; none when all are.
+type PageRead = (Vec<Row>, Option<Uid>);
 
 impl FileRows {
     pub(super) fn new(store: Arc<MaildirStore>, state: Arc<MailboxState>, request: FetchRequest) -> Self {
-        Self { store, state, left: request.uids, data: request.data, descending: request.descending }
+        let FetchRequest { uids, data, descending, .. } = request;
+        Self { store, state, left: uids, data, descending, ahead: None }
+    }
+
+    fn start(&self, rows: usize, bytes: usize) -> JoinHandle<Done<PageRead>> {
+        let page = Page {
+            store: Arc::clone(&self.store),
+            state: Arc::clone(&self.state),
+            uids: self.left.clone(),
+            data: self.data,
+            descending: self.descending,
+            rows,
+            bytes,
+        };
+        tokio::task::spawn_blocking(move || page.read())
     }
 }
 
@@ -47,23 +67,33 @@ impl FileRows {
 impl Rows for FileRows {
     async fn next(&mut self, batch: &mut Batch) -> Result<bool> {
         while !batch.is_full() && !self.left.is_empty() {
-            let page = Page {
-                store: Arc::clone(&self.store),
-                state: Arc::clone(&self.state),
-                uids: self.left.clone(),
-                data: self.data,
-                descending: self.descending,
-                rows: batch.room(),
-                bytes: batch.byte_room(),
-            };
-            let (rows, last) = blocking(move || page.read()).await?;
+            let (rows, bytes) = (batch.room(), batch.byte_room());
+            // A page that does not fit would overfill the batch.
+            if self.ahead.as_ref().is_some_and(|(for_rows, for_bytes, _)| *for_rows > rows || *for_bytes > bytes) {
+                if !batch.is_empty() {
+                    return Ok(true);
+                }
+                self.ahead = None;
+            }
+            if self.ahead.is_none() {
+                self.ahead = Some((rows, bytes, self.start(rows, bytes)));
+            }
+            let Some((_, _, page)) = &mut self.ahead else { continue };
+            let page = page.await;
+            self.ahead = None;
+            let (found, last) = page.map_err(|_| Error::unavailable("the store is shutting down"))??;
             match last {
                 Some(last) if self.descending => self.left.remove_range(last, Uid::MAX),
                 Some(last) => self.left.remove_range(Uid::MIN, last),
                 None => self.left = UidSet::new(),
             }
-            for row in rows {
+            // Rows without contents are cheap, and may be flags that should be as new as can be.
+            let contents = found.iter().any(|row| row.content.is_some());
+            for row in found {
                 batch.push(row);
+            }
+            if contents && !self.left.is_empty() {
+                self.ahead = Some((rows, bytes, self.start(rows, bytes)));
             }
         }
         Ok(!self.left.is_empty())
@@ -81,8 +111,7 @@ struct Page {
 }
 
 impl Page {
-    /// Reads the page. With it comes the last message that is done with; none when all are.
-    fn read(self) -> Done<(Vec<Row>, Option<Uid>)> {
+    fn read(self) -> Done<PageRead> {
         let opens = self.data.inline > 0 || self.data.size;
         let limit = self.rows.min(if opens { FILES } else { PAGE });
         let found = self.store.read(&self.state.index, |db| self.find(db, limit))?;
