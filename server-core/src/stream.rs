@@ -13,8 +13,9 @@ use tokio::net::TcpStream;
 #[cfg(feature = "tls")]
 use tokio_rustls::server::TlsStream;
 
-/// Pieces that one vectored write takes at most.
-const SLICES: usize = 32;
+/// Pieces that one vectored write takes at most: a batch of messages with what stands between them, so that its end does
+/// not go out by itself.
+const SLICES: usize = 64;
 /// A stream without vectored writes gets small pieces gathered up to this many bytes.
 const GATHER: usize = 16 * 1024;
 /// Read at once while the client sends little: on the stack, so that an idle connection never allocates.
