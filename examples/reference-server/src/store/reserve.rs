@@ -17,23 +17,28 @@ use super::folder::new_file;
 use super::index::Index;
 
 const FILE: &str = "pillarbox/reserve";
-/// Octets that are kept back.
-const SIZE: usize = 256 * 1024;
+const DRAFT: &str = "pillarbox/reserve.draft";
+/// Octets that are kept back, where there is that much; the least helps to remove a few messages at a time.
+const SIZES: [usize; 4] = [256 * 1024, 128 * 1024, 64 * 1024, 32 * 1024];
 
 /// Keeps the room, if there is any. Best effort.
 pub(super) fn keep(store: &MaildirStore) {
     if store.root().exists(FILE) {
         return;
     }
-    let kept = (|| {
-        let mut file = store.root().open_with(FILE, &new_file())?;
-        // Zeros might take no room.
-        let octets: Vec<u8> = (0..SIZE).map(|at| (at % 251) as u8 + 1).collect();
-        file.write_all(&octets)?;
-        file.sync_data()
-    })();
-    if kept.is_err() {
-        let _ = store.root().remove_file(FILE);
+    for size in SIZES {
+        let kept = (|| {
+            let mut file = store.root().open_with(DRAFT, &new_file())?;
+            // Zeros might take no room.
+            let octets: Vec<u8> = (0..size).map(|at| (at % 251) as u8 + 1).collect();
+            file.write_all(&octets)?;
+            file.sync_data()?;
+            store.root().rename(DRAFT, store.root(), FILE)
+        })();
+        if kept.is_ok() {
+            return;
+        }
+        let _ = store.root().remove_file(DRAFT);
     }
 }
 

@@ -163,7 +163,25 @@ async fn a_full_disk_refuses_and_loses_nothing() {
     let (last, _) = kept.pop().unwrap();
     let expunged = opened.mailbox.expunge(ExpungeRequest { uids: last.into(), only_deleted: false }).await.unwrap();
     assert_eq!(expunged.uids.count(), 1);
+    let reserve = disk.0.path().join("Maildir/pillarbox/reserve");
+    let end = Instant::now() + Duration::from_secs(20);
+    while !reserve.exists() {
+        assert!(Instant::now() < end, "no room is kept again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     drop((opened, account, store, stores));
+    // A process that finds the disk full from the start can do so, too.
+    let filler = disk.0.path().join("filler");
+    if let Ok(mut file) = std::fs::File::create(&filler) {
+        while std::io::Write::write_all(&mut file, &[b'x'; 512]).is_ok() {}
+    }
+    let stores = MaildirStores::new(MaildirOptions::default()).unwrap();
+    let account = stores.open(disk.0.path().join("Maildir")).await.unwrap().account();
+    let opened = account.open(OpenRequest::select(name("INBOX"))).await.unwrap();
+    let (last, _) = kept.pop().unwrap();
+    let expunged = opened.mailbox.expunge(ExpungeRequest { uids: last.into(), only_deleted: false }).await.unwrap();
+    assert_eq!(expunged.uids.count(), 1);
+    drop((opened, account, stores));
     // Room again, in whatever way: everything that was acknowledged is there.
     let reserve = disk.0.path().join("Maildir/cur");
     assert_eq!(names(&reserve).len(), kept.len());
