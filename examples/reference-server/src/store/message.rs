@@ -21,8 +21,10 @@ use super::table::{Format, MessageRow};
 
 /// Octets of a window.
 const WINDOW: usize = 64 * 1024;
-/// Octets of a file that are converted at a time; they may double.
-const PIECE: usize = 32 * 1024;
+/// Octets of a file that are converted at a time.
+const PIECE: usize = 48 * 1024;
+/// The same where lines are so short that conversion may double them.
+const DENSE_PIECE: usize = 24 * 1024;
 /// Octets of message from mark to mark.
 const MARK_EVERY: u64 = 256 * 1024;
 
@@ -37,6 +39,8 @@ struct Source {
     scratch: Vec<u8>,
     /// Where conversion stands.
     at: Mark,
+    /// The last piece grew a lot.
+    dense: bool,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -72,16 +76,30 @@ impl Source {
             if self.marks.last().map_or(0, |mark| mark.message) + MARK_EVERY <= start {
                 self.marks.push(self.at);
             }
-            let room = usize::try_from(self.bytes - self.at.file).unwrap_or(PIECE).min(PIECE);
+            let most = if self.dense { DENSE_PIECE } else { PIECE };
+            let room = usize::try_from(self.bytes - self.at.file).unwrap_or(most).min(most);
             let Some(piece) = self.scratch.get_mut(..room).filter(|piece| !piece.is_empty()) else {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             };
             self.file.read_exact_at(piece, self.at.file)?;
             let mut last = self.at.last;
-            let grown = count_bare(piece, &mut last);
+            // Who reads on wants this piece; who jumps passes pieces by.
+            let window = (at == start).then(|| {
+                let mut window = BytesMut::with_capacity(room + room / 32);
+                convert(piece, &mut last, &mut window);
+                window
+            });
+            let grown = match &window {
+                Some(window) => window.len().saturating_sub(room) as u64,
+                None => count_bare(piece, &mut last),
+            };
+            self.dense = grown > room as u64 / 4;
             let end = start + room as u64 + grown;
             let after = Mark { message: end, file: self.at.file + room as u64, last };
             let before = std::mem::replace(&mut self.at, after);
+            if let Some(window) = window {
+                return Ok((start, window.freeze()));
+            }
             if at < end {
                 let mut window = BytesMut::with_capacity(room + usize::try_from(grown).unwrap_or(room));
                 let mut last = before.last;
@@ -124,6 +142,7 @@ impl FileMessage {
             marks: vec![Mark::default()],
             scratch: Vec::new(),
             at: Mark::default(),
+            dense: false,
         };
         let message = Self { len, source: Some(source), window: (0, Bytes::new()), ahead: None, sequential: false };
         Ok((message, learned))
@@ -197,12 +216,18 @@ pub(super) fn read_whole(
         }
         out.truncate(start);
     }
-    let bytes = file.metadata()?.len();
-    let length = usize::try_from(bytes).ok().filter(|length| *length <= expected.saturating_mul(2).max(PIECE));
-    let length = length.ok_or_else(|| Fault::Other("a message grew while it was read".to_owned()))?;
-    scratch.resize(length, 0);
-    file.read_exact_at(scratch, 0)?;
-    convert(scratch, &mut 0, out);
+    // The size of the file is asked for only where it is another than the index knows.
+    scratch.resize(expected + 1, 0);
+    let mut length = read_full(file, scratch)?;
+    let mut bytes = length as u64;
+    if length != expected {
+        bytes = file.metadata()?.len();
+        let known = usize::try_from(bytes).ok().filter(|length| *length <= expected.saturating_mul(2).max(PIECE));
+        length = known.ok_or_else(|| Fault::Other("a message grew while it was read".to_owned()))?;
+        scratch.resize(length, 0);
+        file.read_exact_at(scratch, 0)?;
+    }
+    convert(scratch.get(..length).unwrap_or_default(), &mut 0, out);
     let size = out.len() - start;
     let format = if size == length { Format::Verbatim } else { Format::Lines };
     let same = bytes == row.bytes && row.size == Some(size as u64) && row.format == format;
