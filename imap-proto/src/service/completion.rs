@@ -71,6 +71,7 @@ impl Completion {
 impl From<Error> for Completion {
     /// Response codes of RFC 5530 and RFC 9051, section 7.1.
     fn from(error: Error) -> Self {
+        super::report::report(&error);
         let code = match &error {
             Error::AuthenticationFailed | Error::TokenRefused(_) => Some(Code::AuthenticationFailed),
             Error::AuthorizationFailed => Some(Code::AuthorizationFailed),

@@ -15,6 +15,7 @@ pub(crate) mod login;
 pub(crate) mod mailboxes;
 pub(crate) mod port;
 pub(crate) mod reply;
+mod report;
 pub(crate) mod search;
 pub(crate) mod select;
 pub(crate) mod source;

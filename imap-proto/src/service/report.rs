@@ -1,0 +1,17 @@
+//! What the operator is told, and the client is not: why a store failed.
+
+use pillarbox_proto_core::backend::Error;
+
+/// Logs an error that is the store's fault, with its sources. What the client did wrong is of no interest here.
+///
+/// With the feature `tracing` it becomes an event, which stands in the span of the session if whoever drives the
+/// conversation has entered one; without it nothing happens.
+pub(super) fn report(error: &Error) {
+    #[cfg(feature = "tracing")]
+    if let Error::Unavailable(source) | Error::Corrupt(source) = error {
+        let source = source.as_deref().map(|source| source as &(dyn std::error::Error + 'static));
+        tracing::warn!(source, "a command failed: {error}");
+    }
+    #[cfg(not(feature = "tracing"))]
+    let _ = error;
+}
