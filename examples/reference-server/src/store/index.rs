@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use cap_std::fs::{Dir, MetadataExt, OpenOptions};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::commit::Job;
@@ -234,6 +235,8 @@ fn prepare(connection: &Connection) -> Done<()> {
     // Pages that are read once need no cache of ours: the kernel has one. -512 is 512 KiB.
     connection.execute_batch("PRAGMA cache_size = -512; PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF")?;
     connection.set_prepared_statement_cache_capacity(48);
+    // Else a statement would be planned again for each other pair of UIDs.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
 }
 

@@ -40,6 +40,9 @@ pub(super) struct FileRows {
     ahead: Option<(usize, usize, JoinHandle<Done<PageRead>>)>,
 }
 
+/// A message as the index has it, with the summary that is kept of it.
+type Known = (MessageRow, Option<Bytes>);
+
 /// Rows, and the last message that is done with; none when all are.
 type PageRead = (Vec<Row>, Option<Uid>);
 
@@ -114,8 +117,7 @@ impl Page {
     fn read(self) -> Done<PageRead> {
         let opens = self.data.inline > 0 || self.data.size;
         let limit = self.rows.min(if opens { FILES } else { PAGE });
-        let found = self.store.read(&self.state.index, |db| self.find(db, limit))?;
-        let mut more = found.len() == limit;
+        let (found, mut more) = self.store.read(&self.state.index, |db| self.find(db, limit))?;
         let mut reader = Reader::new(&self);
         let mut rows = Vec::with_capacity(found.len());
         let mut last = None;
@@ -133,7 +135,8 @@ impl Page {
         Ok((rows, last.filter(|_| more)))
     }
 
-    fn find(&self, db: &Connection, limit: usize) -> Done<Vec<(MessageRow, Option<Bytes>)>> {
+    /// What the index says of the page's messages, no more of them than fit, and whether there are more.
+    fn find(&self, db: &Connection, limit: usize) -> Done<(Vec<Known>, bool)> {
         let order = if self.descending { "DESC" } else { "ASC" };
         let sql = format!(
             "SELECT {} FROM message WHERE mailbox = ?1 AND uid BETWEEN ?2 AND ?3 ORDER BY uid {order} LIMIT ?4",
@@ -142,6 +145,7 @@ impl Page {
         let mut statement = db.prepare_cached(&sql)?;
         let mut summary = db.prepare_cached("SELECT data FROM summary WHERE mailbox = ?1 AND uid = ?2")?;
         let mut found = Vec::new();
+        let mut contents = 0;
         let mut ranges = self.uids.ranges();
         while found.len() < limit {
             let range = if self.descending { ranges.next_back() } else { ranges.next() };
@@ -160,10 +164,18 @@ impl Page {
                         }
                     }
                 }
+                let size = message.size.unwrap_or(message.bytes);
+                if size <= self.data.inline as u64 {
+                    contents += size;
+                }
                 found.push((message, known));
+                if contents >= self.bytes as u64 && contents > 0 {
+                    return Ok((found, true));
+                }
             }
         }
-        Ok(found)
+        let more = found.len() == limit;
+        Ok((found, more))
     }
 
     /// Makes a row; none for a message that turns out to be gone.
