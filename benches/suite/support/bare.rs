@@ -9,7 +9,7 @@ use super::serving::Serving;
 
 /// Sends each line back.
 pub(crate) fn echo() -> Serving {
-    Serving::start(|| async {
+    Serving::start("bare", || async {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
@@ -34,7 +34,7 @@ pub(crate) fn echo() -> Serving {
 
 /// Answers each line with the same octets from memory, in writes as large as the socket takes.
 pub(crate) fn replies(reply: Bytes, tls: Option<TlsAcceptor>) -> Serving {
-    Serving::start(|| async {
+    Serving::start("bare", || async {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {

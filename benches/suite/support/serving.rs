@@ -24,25 +24,27 @@ pub(crate) struct Serving {
 
 impl Serving {
     /// Runs what `start` sets up; it gives its address back and goes on in tasks.
-    pub(crate) fn start<F>(start: impl FnOnce() -> F + Send + 'static) -> Self
+    pub(crate) fn start<F>(name: &str, start: impl FnOnce() -> F + Send + 'static) -> Self
     where
         F: Future<Output = SocketAddr>,
     {
         let (stop, stopped) = oneshot::channel();
         let (tell, told) = mpsc::channel();
-        let thread = std::thread::spawn(move || {
+        // The name shows in profiles.
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 tell.send(start().await).unwrap();
                 let _ = stopped.await;
             });
         });
+        let thread = thread.unwrap();
         Self { address: told.recv().unwrap(), stop: Some(stop), thread: Some(thread) }
     }
 
     /// Ours, with everything that a listener has.
     pub(crate) fn imap(backend: Arc<dyn Backend>, tls: Option<TlsAcceptor>) -> Self {
-        Self::start(move || async move {
+        Self::start("pillarbox", move || async move {
             let mut config = Config::default();
             config.allow_plaintext = true;
             config.tls_mode = if tls.is_some() { TlsMode::Connection } else { TlsMode::No };

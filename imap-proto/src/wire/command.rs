@@ -176,16 +176,32 @@ impl CommandBody<'_> {
 ///
 /// It shares nothing with the buffer that the command was read into, so keeping it (for an IDLE of half an hour, say)
 /// keeps nothing else. It may hold a password; printing it shows only its length.
-#[derive(Clone, PartialEq, Eq)]
-pub struct CommandBuf {
-    raw: Bytes,
+#[derive(Clone)]
+pub struct CommandBuf(Octets);
+
+/// The octets themselves for a command as short as most that clients send all day, which needs no allocation then.
+#[derive(Clone)]
+enum Octets {
+    Short { length: u8, octets: [u8; SHORT] },
+    Long(Bytes),
 }
+
+/// With its length and the variant, 48 octets.
+const SHORT: usize = 46;
 
 impl CommandBuf {
     /// A copy of these octets.
     #[must_use]
+    #[inline]
     pub fn copy_from_slice(command: &[u8]) -> Self {
-        Self { raw: Bytes::copy_from_slice(command) }
+        let mut octets = [0; SHORT];
+        match (octets.get_mut(..command.len()), u8::try_from(command.len())) {
+            (Some(room), Ok(length)) => {
+                room.copy_from_slice(command);
+                Self(Octets::Short { length, octets })
+            }
+            _ => Self(Octets::Long(Bytes::copy_from_slice(command))),
+        }
     }
 
     /// Parses it. What comes back borrows from this buffer.
@@ -194,7 +210,7 @@ impl CommandBuf {
     ///
     /// As [`parse_command`].
     pub fn parse(&self, limits: ParseLimits) -> Result<Command<'_>, ParseError> {
-        parse_command(&self.raw, limits)
+        parse_command(self.as_bytes(), limits)
     }
 
     /// Parses what stands between two messages of one APPEND, as the framer hands it out.
@@ -203,24 +219,36 @@ impl CommandBuf {
     ///
     /// As [`append::parse_next`].
     pub fn parse_next_message(&self, limits: ParseLimits) -> Result<AppendMessage<'_>, ParseError> {
-        append::parse_next(&self.raw, limits)
+        append::parse_next(self.as_bytes(), limits)
     }
 
     /// Its tag, even if the rest of the command is broken.
     #[must_use]
     pub fn tag(&self) -> Option<Tag<'_>> {
-        tag_of(&self.raw)
+        tag_of(self.as_bytes())
     }
 
     /// The octets. They may hold a password.
     #[must_use]
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.raw
+        match &self.0 {
+            Octets::Short { length, octets } => octets.get(..usize::from(*length)).unwrap_or_default(),
+            Octets::Long(octets) => octets,
+        }
     }
 }
 
+impl PartialEq for CommandBuf {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for CommandBuf {}
+
 impl fmt::Debug for CommandBuf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CommandBuf({} octets)", self.raw.len())
+        write!(f, "CommandBuf({} octets)", self.as_bytes().len())
     }
 }

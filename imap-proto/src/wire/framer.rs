@@ -272,7 +272,33 @@ impl Framer {
     }
 
     /// Takes the next frame off the input.
+    #[inline]
     pub fn next(&mut self, input: &mut BytesMut) -> Frame {
+        match self.short_command(input) {
+            Some(command) => Frame::Command(command),
+            None => self.any(input),
+        }
+    }
+
+    /// A command of one line that is there as a whole: nearly all of them. What is not is left to [`Self::any`].
+    #[inline]
+    fn short_command(&mut self, input: &mut BytesMut) -> Option<CommandBuf> {
+        if !matches!(self.state, State::Line) || self.searched > 0 || self.first || self.appending {
+            return None;
+        }
+        let Some(end) = memchr(b'\n', input).map(|at| at + 1) else {
+            self.searched = input.len();
+            return None;
+        };
+        let line = input.get(..end)?;
+        // It may announce a literal.
+        if line.ends_with(b"}\r\n") || line.ends_with(b"}\n") || end > self.limits.line {
+            return None;
+        }
+        Some(take(input, end))
+    }
+
+    fn any(&mut self, input: &mut BytesMut) -> Frame {
         loop {
             let frame = match self.state {
                 State::Line => self.line(input, false),
@@ -529,6 +555,7 @@ impl Framer {
 
 /// A copy of the first `length` octets of the input, which lose them. Copied, so that a command that is kept does not
 /// keep the read buffer.
+#[inline]
 fn take(input: &mut BytesMut, length: usize) -> CommandBuf {
     let command = CommandBuf::copy_from_slice(input.get(..length).unwrap_or_default());
     input.advance(length.min(input.len()));
