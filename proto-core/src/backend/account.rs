@@ -10,6 +10,7 @@ use super::append::{Append, AppendRequest};
 use super::defaults;
 use super::error::{Error, Result};
 use super::mailbox::{Access, Mailbox, MailboxId};
+use super::policy::{Bulletins, Expiry, LoginDelay};
 use crate::mail::{Flags, Keywords, MailboxName, ModSeq, SpecialUse, SystemFlags, Uid, UidSet, UidValidity};
 
 /// The mailboxes of one user.
@@ -131,6 +132,22 @@ pub trait Account: Send + Sync {
         defaults::expunge_moved(&*from, &copied).await?;
         Ok(copied)
     }
+
+    /// The least time between this user's POP3 logins (LOGIN-DELAY, RFC 2449, section 6.5). Default: none.
+    fn login_delay(&self) -> Option<&dyn LoginDelay> {
+        None
+    }
+
+    /// How long this user's messages stay after their retrieval over POP3 (EXPIRE, RFC 2449, section 6.7). An account
+    /// that says so here has mailboxes whose [`finish`](Mailbox::finish) keeps to it. Default: for ever.
+    fn expiry(&self) -> Option<Expiry> {
+        None
+    }
+
+    /// The bulletins for this user. Default: none.
+    fn bulletins(&self) -> Option<&dyn Bulletins> {
+        None
+    }
 }
 
 /// What LIST wants to know. Everything is told in any case; a backend may save itself work that was not asked for.
@@ -229,8 +246,8 @@ pub struct OpenRequest {
     pub name: MailboxName,
     /// What the session wants to do; it may be given less.
     pub access: Access,
-    /// Open it as a maildrop that no other POP3 session may hold at the same time. IMAP sessions neither block it nor
-    /// are blocked.
+    /// Open it as a maildrop that no other POP3 session may hold at the same time, in whatever process; see
+    /// [`Opened::lease`]. IMAP sessions neither block it nor are blocked.
     pub exclusive: bool,
     /// Claim `\Recent`: messages that no session was told of before become [`Opened::recent`], at once and for one
     /// session only.
@@ -269,7 +286,12 @@ pub struct Opened {
     /// Messages that are `\Recent` in this session.
     pub recent: UidSet,
     /// Whatever must be held while the mailbox is open, such as the lock of an exclusive maildrop; dropped with the
-    /// session.
+    /// session. The maildrop is free when the drop returns.
+    ///
+    /// A store that several processes share needs a lock that they share, and one that outlives no holder for long: a
+    /// lock of the operating system, which ends with the process, or a record with an expiry that the lease renews
+    /// while it is held. A holder that was stopped for longer than such a record lives must not act as if it still
+    /// held the maildrop: [`Mailbox::finish`] then answers [`Error::InUse`] and changes nothing.
     pub lease: Option<Box<dyn Any + Send + Sync>>,
 }
 

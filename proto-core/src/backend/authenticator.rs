@@ -5,7 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 
 use super::error::{Error, Result};
-use crate::auth::{Identity, Secret};
+use crate::auth::{Identity, Secret, TokenRefusal};
 use crate::connection::Connection;
 
 /// Answers narrow questions about credentials. The SASL mechanisms put them; which mechanisms a client is offered
@@ -60,12 +60,36 @@ pub trait Authenticator: Send + Sync {
         None
     }
 
-    /// Whose token is this (OAUTHBEARER, RFC 7628)? `user` is the name that the client gave, if any.
+    /// Whose bearer token is this? Asked by OAUTHBEARER (RFC 7628) and XOAUTH2; the token is never empty.
+    ///
+    /// `user` is the name that the client gave, if any: the user as whom it wants to act. Where the identity returned is
+    /// neither of this name nor acting as it, [`authorize`](Authenticator::authorize) is asked, as for a password.
     ///
     /// # Errors
     ///
-    /// [`Error::TokenRefused`] with the error object for the client, or [`Error::AuthenticationFailed`].
+    /// [`Error::TokenRefused`] with an error object for the client, best made from a [`TokenRefusal`]; or
+    /// [`Error::AuthenticationFailed`] or [`Error::Expired`], for which the client is told
+    /// [`token_refusal`](Authenticator::token_refusal). Others as they fit.
     async fn check_token(&self, _connection: &Connection, _user: Option<&str>, _token: &Secret) -> Result<Identity> {
+        Err(Error::AuthenticationFailed)
+    }
+
+    /// What a client is told whose token is refused without an object of its own, or that asks by an empty token what it
+    /// would need (RFC 7628, section 4.3). Default: `{"status":"invalid_token"}`.
+    fn token_refusal(&self, _connection: &Connection) -> TokenRefusal {
+        TokenRefusal::new()
+    }
+
+    /// As whom does a client act that shows no credentials (ANONYMOUS, RFC 4505)? `trace` is what it said of itself, an
+    /// address perhaps: at most 255 characters, fit for a log, and not to be trusted.
+    ///
+    /// [`Backend::open`](super::Backend::open) is then asked for this identity's account, which should be good for
+    /// reading only.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AuthenticationFailed`], which is the default answer.
+    async fn anonymous(&self, _connection: &Connection, _trace: Option<&str>) -> Result<Identity> {
         Err(Error::AuthenticationFailed)
     }
 
@@ -100,12 +124,17 @@ pub struct Questions {
     pub scram_sha256: bool,
     /// [`Authenticator::scram_keys`] for SCRAM-SHA-1.
     pub scram_sha1: bool,
-    /// [`Authenticator::check_token`].
+    /// [`Authenticator::check_token`]: OAUTHBEARER, XOAUTH2.
     pub token: bool,
     /// [`Authenticator::check_certificate`].
     pub certificate: bool,
     /// [`Authenticator::shared_secret`]: APOP.
     pub shared_secret: bool,
+    /// [`Authenticator::shared_secret`] also for CRAM-MD5. It is a choice of its own: clients that see CRAM-MD5 in a list
+    /// take it, though a user may have a password and no such secret.
+    pub cram_md5: bool,
+    /// [`Authenticator::anonymous`].
+    pub anonymous: bool,
 }
 
 impl Default for Questions {
@@ -117,6 +146,8 @@ impl Default for Questions {
             token: false,
             certificate: false,
             shared_secret: false,
+            cram_md5: false,
+            anonymous: false,
         }
     }
 }

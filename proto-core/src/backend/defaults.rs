@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::account::{Copied, CopyRequest, Opened, Status, StatusItems};
 use super::append::{Append, AppendMessage, CommitOptions};
 use super::error::{Error, Result};
-use super::mailbox::{ExpungeRequest, Mailbox};
+use super::mailbox::{ExpungeRequest, FinishRequest, Finished, Mailbox, StoreOp, StoreRequest};
 use super::rows::{Batch, FetchData, FetchRequest};
 use crate::mail::{SystemFlags, UidSet};
 
@@ -36,6 +36,23 @@ pub(super) async fn status(opened: Opened, items: StatusItems) -> Result<Status>
             return Ok(status);
         }
     }
+}
+
+pub(super) async fn finish<M: Mailbox + ?Sized>(mailbox: &M, request: FinishRequest) -> Result<Finished> {
+    let mut finished = Finished::default();
+    for (uids, only_deleted) in [(request.delete, false), (request.marked, true)] {
+        if !uids.is_empty() {
+            let expunged = mailbox.expunge(ExpungeRequest { uids, only_deleted }).await?;
+            finished.removed.union_with(&expunged.uids);
+        }
+    }
+    let mut read = request.read;
+    read.difference_with(&finished.removed);
+    if !read.is_empty() {
+        // A store without flags is no reason to say that messages could not be removed.
+        let _ = mailbox.store(StoreRequest::new(read, StoreOp::Add, SystemFlags::SEEN.into())).await;
+    }
+    Ok(finished)
 }
 
 /// Copies messages by reading them from their mailbox and writing them to an [`Append`]: the default of

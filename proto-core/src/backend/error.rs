@@ -92,4 +92,11 @@ impl Error {
     pub fn corrupt(source: impl Into<BoxError>) -> Self {
         Self::Corrupt(Some(source.into()))
     }
+
+    /// Whether the store is at fault, and not who asked: what an operator should hear of, with the
+    /// [`source`](std::error::Error::source), which no client is told.
+    #[must_use]
+    pub const fn is_fault(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Corrupt(_))
+    }
 }

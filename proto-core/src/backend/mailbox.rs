@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::changes::{Changes, ChangesRequest};
+use super::defaults;
 use super::error::{Error, Result};
+use super::policy::Expiry;
 use super::query::SearchRequest;
 use super::rows::{FetchRequest, Message, Row, Rows};
 use crate::mail::{Flags, ModSeq, Uid, UidSet};
@@ -83,18 +85,27 @@ pub trait Mailbox: Send + Sync {
         let _ = (uid, summary);
     }
 
-    /// Ends a POP3 session in one transaction: messages are removed, and retrieved ones noted. Called at QUIT only, on
-    /// a mailbox that was opened as an exclusive maildrop. Default: [`expunge`](Self::expunge).
+    /// Ends a POP3 session, in one transaction. Called at QUIT only, on a mailbox that was opened as an exclusive
+    /// maildrop:
+    ///
+    /// 1. [`delete`](FinishRequest::delete) is removed, and of [`marked`](FinishRequest::marked) what still has
+    ///    `\Deleted`.
+    /// 2. With an [`expiry`](FinishRequest::expiry), each of [`retrieved`](FinishRequest::retrieved) that is left and has
+    ///    no stamp gets [`now`](FinishRequest::now) as its stamp. One that has a stamp keeps it, whatever it says.
+    /// 3. Of [`known`](FinishRequest::known), what has a stamp not later than [`cutoff`](FinishRequest::cutoff) is removed.
+    /// 4. Of [`read`](FinishRequest::read), what is left gets `\Seen`.
+    ///
+    /// A store that keeps the stamp within the message gives it a new UID, as a message of a UID never changes: the old
+    /// one is expunged, and one with the same flags, internal date and unique-id arrives.
+    ///
+    /// Default: [`expunge`](Self::expunge) for the first step, then [`store`](Self::store) for the last one, whose failure
+    /// is no failure of this call. There are no stamps.
     ///
     /// # Errors
     ///
     /// When some messages could not be removed.
     async fn finish(&self, request: FinishRequest) -> Result<Finished> {
-        if request.delete.is_empty() {
-            return Ok(Finished::default());
-        }
-        let expunged = self.expunge(ExpungeRequest { uids: request.delete, only_deleted: false }).await?;
-        Ok(Finished { removed: expunged.uids })
+        defaults::finish(self, request).await
     }
 }
 
@@ -203,17 +214,32 @@ pub struct Expunged {
 pub struct FinishRequest {
     /// Messages that RETR or TOP has shown.
     pub retrieved: UidSet,
-    /// Messages that DELE has marked.
+    /// Messages that RETR has shown: they get `\Seen`.
+    pub read: UidSet,
+    /// Messages to be removed: those that DELE has marked and, where messages are not to stay at all, the retrieved ones.
     pub delete: UidSet,
+    /// Messages that had `\Deleted` when the session began, and so were not shown to it: removed if they have it still.
+    /// Who takes the flag away meanwhile has kept the message.
+    pub marked: UidSet,
+    /// The messages that the session has shown to its client, as far as they can expire: nothing else may.
+    pub known: UidSet,
+    /// The account's [`expiry`](super::Account::expiry).
+    pub expiry: Option<Expiry>,
     /// The time of day, in seconds since 1970.
     pub now: i64,
 }
 
 impl FinishRequest {
-    /// The end of a session at this time of day (seconds since 1970).
+    /// The end of a session at this time of day (seconds since 1970), without an expiry.
     #[must_use]
     pub fn new(retrieved: UidSet, delete: UidSet, now: i64) -> Self {
-        Self { retrieved, delete, now }
+        Self { retrieved, delete, now, ..Self::default() }
+    }
+
+    /// The latest stamp that expires now, if any does ([`Expiry::cutoff`]).
+    #[must_use]
+    pub fn cutoff(&self) -> Option<i64> {
+        self.expiry.and_then(|expiry| expiry.cutoff(self.now))
     }
 }
 
@@ -221,6 +247,7 @@ impl FinishRequest {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Finished {
-    /// The messages that were removed. Where it lacks some of [`FinishRequest::delete`], they were gone before.
+    /// The messages that were removed, expired ones among them; not those that only got another UID. Where it lacks some
+    /// of [`FinishRequest::delete`], they were gone before.
     pub removed: UidSet,
 }

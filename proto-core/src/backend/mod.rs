@@ -26,6 +26,7 @@ mod changes;
 mod defaults;
 mod error;
 mod mailbox;
+mod policy;
 mod query;
 mod rows;
 
@@ -41,6 +42,7 @@ pub use error::{BoxError, Error, Result};
 pub use mailbox::{
     Access, ExpungeRequest, Expunged, FinishRequest, Finished, Mailbox, MailboxId, StoreOp, StoreRequest, Stored,
 };
+pub use policy::{Bulletins, Expiry, LoginDelay, Policies};
 pub use query::{AddressField, Query, SearchRequest};
 pub use rows::{Batch, FetchData, FetchRequest, IterRows, Message, Row, Rows};
 
@@ -60,4 +62,12 @@ pub trait Backend: Authenticator {
     ///
     /// When the user may not come in now, or the store fails.
     async fn open(&self, connection: &Connection, who: &Identity) -> Result<Arc<dyn Account>>;
+
+    /// The policies of POP3 maildrops that clients are told before they log in. They have to cover those of every
+    /// account: the longest [`login_delay`](Account::login_delay), the shortest [`expiry`](Account::expiry). Asked at
+    /// each CAPA before a login, so it should be cheap, or remembered for a while. Default: there are none.
+    async fn policies(&self, connection: &Connection) -> Policies {
+        let _ = connection;
+        Policies::default()
+    }
 }

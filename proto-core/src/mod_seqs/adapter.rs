@@ -7,9 +7,9 @@ use bytes::Bytes;
 
 use super::{Doubt, ModSeqs, Tracker};
 use crate::backend::{
-    Account, Append, AppendMessage, AppendRequest, Appended, Changes, ChangesRequest, CommitOptions, Copied,
-    CopyRequest, CreateRequest, ExpungeRequest, Expunged, FetchRequest, FinishRequest, Finished, ListEntry,
-    ListRequest, Mailbox, MailboxId, Message, Namespaces, OpenRequest, Opened, RenameRequest, Result, Rows,
+    Account, Append, AppendMessage, AppendRequest, Appended, Bulletins, Changes, ChangesRequest, CommitOptions, Copied,
+    CopyRequest, CreateRequest, Expiry, ExpungeRequest, Expunged, FetchRequest, FinishRequest, Finished, ListEntry,
+    ListRequest, LoginDelay, Mailbox, MailboxId, Message, Namespaces, OpenRequest, Opened, RenameRequest, Result, Rows,
     SearchRequest, Status, StatusRequest, StoreRequest, Stored,
 };
 use crate::mail::{MailboxName, ModSeq, Uid, UidSet};
@@ -164,6 +164,31 @@ impl Account for WatchedAccount {
     async fn move_to(&self, request: CopyRequest) -> Result<Copied> {
         self.transfer(request, true).await
     }
+
+    fn login_delay(&self) -> Option<&dyn LoginDelay> {
+        self.inner.login_delay()
+    }
+
+    fn expiry(&self) -> Option<Expiry> {
+        self.inner.expiry()
+    }
+
+    fn bulletins(&self) -> Option<&dyn Bulletins> {
+        self.inner.bulletins().map(|_| self as &dyn Bulletins)
+    }
+}
+
+#[async_trait]
+impl Bulletins for WatchedAccount {
+    async fn deliver(&self) -> Result<u64> {
+        let inboxes = self.named(&MailboxName::inbox());
+        // Whatever comes of it, they look.
+        let _doubts: Vec<_> = inboxes.iter().map(|tracker| Doubt::about(tracker)).collect();
+        match self.inner.bulletins() {
+            Some(bulletins) => bulletins.deliver().await,
+            None => Ok(0),
+        }
+    }
 }
 
 /// Messages on their way into a mailbox that may be watched.
@@ -255,7 +280,13 @@ impl Mailbox for WatchedMailbox {
     }
 
     async fn finish(&self, request: FinishRequest) -> Result<Finished> {
-        let uids = request.delete.union(&request.retrieved);
+        if request.expiry.is_some() {
+            // Messages expire that were not named, and others get a new UID.
+            let _doubt = Doubt::about(&self.tracker);
+            return self.inner.finish(request).await;
+        }
+        let uids =
+            [&request.retrieved, &request.marked].into_iter().fold(request.delete.clone(), |all, some| all.union(some));
         self.watching(uids, self.inner.finish(request)).await
     }
 }
