@@ -33,16 +33,25 @@ pub struct ImapConversation {
     work: Option<Work>,
     /// In place of what the command at work says: the client has broken its rules meanwhile.
     verdict: Option<Completion>,
+    /// How the command at work ends, once its last response has been written.
+    outcome: Option<Completion>,
     /// What the command at work is, where the session has to know at its end.
     kind: Kind,
     /// What waits in the input is not whole: more has to be read, however much there is. The framer bounds it.
     incomplete: bool,
     eof: bool,
     gone: bool,
-    /// The server wants the session to end with this text.
-    leave: Option<Arc<str>>,
+    /// The server wants the session to end.
+    leave: Option<Leave>,
     /// Texts for the user, to be shown when no reply has begun.
     alerts: Vec<Arc<str>>,
+}
+
+/// How the server wants the session to end.
+struct Leave {
+    text: Arc<str>,
+    /// Not even a command that reads is waited for.
+    now: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +111,7 @@ impl ImapConversation {
             session: Session::new(config, env, backend, Arc::new(connection), now),
             work: None,
             verdict: None,
+            outcome: None,
             kind: Kind::Command,
             incomplete: false,
             eof: false,
@@ -141,7 +151,7 @@ impl ImapConversation {
             }
             Frame::Rejected(rejected) => {
                 session.set_tag(rejected.head.tag().map_or(b"*", |tag| tag.as_bytes()));
-                session.complete(&refusal(&rejected));
+                session.complete(refusal(&rejected));
                 None
             }
             Frame::Foreign(_) => {
@@ -267,8 +277,7 @@ impl ImapConversation {
         if !self.eof {
             return false;
         }
-        self.work = None;
-        self.session.port.reset();
+        self.drop_work();
         self.session.end(Next::Close);
         true
     }
@@ -293,20 +302,32 @@ impl ImapConversation {
             Kind::Login if session.is_authenticated() => {
                 // Saves the client a round trip (RFC 9051, section 7.1: CAPABILITY).
                 let code = OwnedCode::Capability(session.capabilities());
-                session.complete(&completion.with(code));
+                session.complete(completion.with(code));
             }
             Kind::Login => {
-                session.complete(&completion);
-                if completion.condition == Condition::No {
+                let failed = completion.is_failed_login();
+                session.complete(completion);
+                if failed {
                     session.login_failed();
                 }
             }
-            Kind::Command => session.complete(&completion),
+            Kind::Command => session.complete(completion),
         }
+    }
+
+    /// Drops the command at work, with what it has not told yet.
+    fn drop_work(&mut self) {
+        self.work = None;
+        self.outcome = None;
+        self.session.port.reset();
+        self.session.stop_writing();
     }
 
     /// Carries out what the server has asked for, once no command stands in the way.
     fn heed_server(&mut self) {
+        if self.leave.as_ref().is_some_and(|leave| leave.now) {
+            self.leave_now();
+        }
         // A change is brought to its end first, and so is a reply that has begun. A login that waits for its client is
         // neither. After BYE nothing is said, nor between the answer to STARTTLS and TLS.
         let leaves = |work: &Work| match work.mode {
@@ -314,16 +335,30 @@ impl ImapConversation {
             Mode::Sasl => self.leave.is_some() && self.session.port.is_hungry(),
             Mode::Wait | Mode::Message { .. } => false,
         };
-        if self.session.ending().is_some() || !self.work.as_ref().is_none_or(leaves) {
+        if self.session.ending().is_some() || self.session.is_mid_response() || !self.work.as_ref().is_none_or(leaves) {
             return;
         }
         for text in self.alerts.drain(..) {
             encode::untagged(self.session.output.tail_mut(), Condition::Ok, Some(&Code::Alert), &text);
         }
-        if let Some(text) = self.leave.take() {
-            self.work = None;
-            self.session.port.reset();
-            self.session.bye(&text);
+        if let Some(leave) = self.leave.take() {
+            self.drop_work();
+            self.session.bye(&leave.text);
+        }
+    }
+
+    /// Drops what only reads. Where a response stands begun there is no way to say why, as the client would take it for
+    /// a part of that; nor is there where a handshake is due.
+    fn leave_now(&mut self) {
+        match &self.work {
+            Some(work) if work.changes => {}
+            Some(_) if self.session.is_mid_response() => {
+                self.drop_work();
+                self.session.end(Next::Abort);
+            }
+            Some(_) => self.drop_work(),
+            None if matches!(self.session.ending(), Some(Next::Upgrade(_))) => self.session.end(Next::Abort),
+            None => {}
         }
     }
 }
@@ -369,8 +404,7 @@ impl Conversation for ImapConversation {
         // A change goes on with what has come in, and ends where that ends; nothing else begins.
         self.eof = true;
         if self.work.as_ref().is_none_or(|work| !work.changes) {
-            self.work = None;
-            self.session.port.reset();
+            self.drop_work();
             self.session.input = BytesMut::new();
         }
         self.session.output = Output::new();
@@ -379,7 +413,11 @@ impl Conversation for ImapConversation {
 
     fn handle_control(&mut self, control: Control, _now: Instant) {
         match control {
-            Control::Shutdown { text } | Control::Kick { text } => self.leave = Some(text),
+            Control::Kick { text } => self.leave = Some(Leave { text, now: true }),
+            // It is no reason to stay longer than a kick allows.
+            Control::Shutdown { text } => {
+                self.leave.get_or_insert(Leave { text, now: false });
+            }
             Control::Alert(text) => self.alerts.push(text),
             _ => {}
         }
@@ -398,12 +436,20 @@ impl Conversation for ImapConversation {
             self.session.set_stalled(full.then_some(waits), now);
             self.heed_server();
             if self.work.is_none()
+                && !self.session.is_writing()
                 && let Some(next) = self.session.ending()
             {
                 return Poll::Ready(next);
             }
             if full {
                 return Poll::Pending;
+            }
+            if self.session.write_piece() {
+                continue;
+            }
+            if let Some(completion) = self.outcome.take() {
+                self.finish(completion);
+                continue;
             }
             if self.work.is_none() {
                 if !self.next_command() {
@@ -425,6 +471,7 @@ impl Conversation for ImapConversation {
                 self.reply(reply, now);
             }
             match polled {
+                Poll::Ready(completion) if self.session.is_writing() => self.outcome = Some(completion),
                 Poll::Ready(completion) => self.finish(completion),
                 Poll::Pending if progress => {}
                 Poll::Pending => {
@@ -453,19 +500,18 @@ impl Conversation for ImapConversation {
 
     fn handle_deadline(&mut self, now: Instant) {
         if self.session.ending().is_none() && self.session.deadline_came(now) {
-            if self.session.is_stalled() && self.work.as_ref().is_some_and(|work| work.mode != Mode::Idle) {
+            let at_work = self.work.as_ref().is_some_and(|work| work.mode != Mode::Idle);
+            if self.session.is_stalled() && (at_work || self.session.is_mid_response()) {
                 // A response may stand half written: no other octets may take the place of its rest.
                 return match &self.work {
                     Some(work) if work.changes => self.handle_gone(),
                     _ => {
-                        self.work = None;
-                        self.session.port.reset();
+                        self.drop_work();
                         self.session.end(Next::Abort);
                     }
                 };
             }
-            self.work = None;
-            self.session.port.reset();
+            self.drop_work();
             self.session.bye("Session timed out");
         }
     }
@@ -497,8 +543,7 @@ impl ImapConversation {
                 self.session.respond(reply);
                 // After BYE there is nothing to idle for.
                 if self.session.ending().is_some() {
-                    self.work = None;
-                    self.session.port.reset();
+                    self.drop_work();
                 }
             }
             _ => self.session.respond(reply),

@@ -114,7 +114,7 @@ pub enum Next {
     /// Close the connection in an orderly way.
     Close,
     /// Drop the connection now, output included: what was promised can't be kept, as when a message ends inside an
-    /// announced literal.
+    /// announced literal, or is not waited for.
     Abort,
 }
 
@@ -147,7 +147,10 @@ pub enum Control {
         /// For people.
         text: Arc<str>,
     },
-    /// This session ends now, with this text.
+    /// This session ends now, with this text, as soon as that is safe. A command that only reads is dropped without an
+    /// answer; a change that has begun is finished and answered first. Where a response stands begun, so that the client
+    /// would take the text for a part of it (a message in the middle of its octets, a list before its end), and where
+    /// the client waits for a handshake, the session ends without the text, by [`Next::Abort`].
     Kick {
         /// For people.
         text: Arc<str>,

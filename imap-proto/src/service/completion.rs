@@ -59,6 +59,13 @@ impl Completion {
         Self { code: Some(code.into()), ..self }
     }
 
+    /// Whether, as the end of a login, it says that the client did not prove who it is. That a store is down is nothing
+    /// that the client has tried.
+    pub(crate) fn is_failed_login(&self) -> bool {
+        use Code::{AuthenticationFailed, AuthorizationFailed, Expired};
+        matches!(self.code, Some(OwnedCode::Plain(AuthenticationFailed | AuthorizationFailed | Expired)))
+    }
+
     /// The answer where naming a missing mailbox means that creating it would help (RFC 9051, section 7.1).
     pub(crate) fn try_create(error: Error) -> Self {
         match error {

@@ -80,7 +80,7 @@ impl Session {
         match outcome {
             Ok(work) => Some(work),
             Err(completion) => {
-                self.complete(&completion);
+                self.complete(completion);
                 None
             }
         }

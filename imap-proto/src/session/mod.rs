@@ -5,6 +5,7 @@
 
 pub(crate) mod capability;
 pub(crate) mod dispatch;
+mod pieces;
 mod respond;
 mod timers;
 pub(crate) mod view;
@@ -27,6 +28,7 @@ use crate::service::{CommandFuture, Context, port::Port};
 use crate::wire::encode;
 use crate::wire::framer::Framer;
 use crate::wire::limits::FrameLimits;
+use pieces::Pending;
 use view::View;
 
 /// One client's session.
@@ -54,6 +56,10 @@ pub(crate) struct Session {
     failed_logins: u32,
     /// What is to happen once the output has been written.
     ending: Option<Next>,
+    /// What of a long response has not been written yet.
+    pending: Option<Box<Pending>>,
+    /// A FETCH response has been begun and not ended.
+    row_open: bool,
     timers: timers::Timers,
 }
 
@@ -130,6 +136,8 @@ impl Session {
             bad_commands: 0,
             failed_logins: 0,
             ending: None,
+            pending: None,
+            row_open: false,
             timers,
         };
         session.set_limits();
@@ -209,19 +217,29 @@ impl Session {
     }
 
     /// Ends the command at work with its tagged response.
-    pub(crate) fn complete(&mut self, completion: &Completion) {
+    pub(crate) fn complete(&mut self, completion: Completion) {
         if self.ending == Some(Next::Abort) {
             return;
         }
         self.holds_expunges = false;
+        let Completion { condition, code, text } = completion;
+        let code = match code {
+            Some(OwnedCode::CopyUid(uid_validity, pairs)) if condition == Condition::Ok => {
+                self.output.put(&self.tag);
+                self.output.put(b" OK");
+                self.bad_commands = 0;
+                return self.copy_uid(uid_validity, pairs, text);
+            }
+            code => code,
+        };
         encode::tagged(
             self.output.tail_mut(),
             &self.tag,
-            completion.condition,
-            completion.code.as_ref().map(OwnedCode::code).as_ref(),
-            &completion.text,
+            condition,
+            code.as_ref().map(OwnedCode::code).as_ref(),
+            &text,
         );
-        if completion.condition == Condition::Bad {
+        if condition == Condition::Bad {
             self.bad_commands += 1;
             if self.bad_commands >= self.config.limits.bad_commands {
                 self.bye("Too many bad commands");

@@ -5,8 +5,10 @@ use pillarbox_proto_core::backend::{Access, Batch, Changes, Fate, Row};
 use pillarbox_proto_core::conversation::Next;
 use pillarbox_proto_core::mail::{DateTime, Keywords, SystemFlags, Uid, UidSet};
 
+use super::pieces::Pending;
 use super::view::View;
 use super::{Flagging, Selected, Session};
+use crate::service::completion::OwnedCode;
 use crate::service::reply::{Found, Reply, RowItem};
 use crate::service::select::Opening;
 use crate::wire::encode::{self, Code, Condition, Esearch, FetchRow, ListExtras};
@@ -20,6 +22,10 @@ impl Session {
             // The conversation knows whether the client waits for it.
             Reply::Accept => {}
             Reply::Lines(lines) => self.output.put_bytes(lines),
+            Reply::Ok(OwnedCode::CopyUid(uid_validity, pairs), text) => {
+                self.output.put(b"* OK");
+                self.copy_uid(uid_validity, pairs, text.into());
+            }
             Reply::Ok(code, text) => encode::untagged(self.output.tail_mut(), Condition::Ok, Some(&code.code()), text),
             Reply::Rows { batch, items } => {
                 if *items == [RowItem::Uid, RowItem::Flags] {
@@ -45,19 +51,15 @@ impl Session {
                 } else {
                     self.output.append(attributes);
                 }
-                if complete {
-                    self.output.put(b")\r\n");
-                }
+                self.end_row(complete);
             }
             Reply::More { attributes, complete } => {
                 self.output.append(attributes);
-                if complete {
-                    self.output.put(b")\r\n");
-                }
+                self.end_row(complete);
             }
             Reply::Stored { rows, uid, silent } => self.stored(&rows, uid, silent),
-            Reply::Found(found) => self.found(&found),
-            Reply::Changes(changes) => self.changes(*changes),
+            Reply::Found(found) => self.found(*found),
+            Reply::Changes(changes) => self.changes(changes),
             Reply::LoggedIn { account, identity, preauth } => {
                 self.account = Some(account);
                 self.identity = Some(identity);
@@ -141,6 +143,13 @@ impl Session {
         self.port.recycle(batch);
     }
 
+    fn end_row(&mut self, complete: bool) {
+        self.row_open = !complete;
+        if complete {
+            self.output.put(b")\r\n");
+        }
+    }
+
     fn attributes_without_first_space(&mut self, mut attributes: pillarbox_proto_core::Output) {
         attributes.advance(1);
         self.output.append(attributes);
@@ -158,15 +167,25 @@ impl Session {
         }
     }
 
-    fn found(&mut self, found: &Found) {
+    fn found(&mut self, found: Found) {
         let Some(selected) = &self.selected else { return };
         let view = &selected.view;
         let known = found.uids.intersection(view.uids());
         let told = |uid: Uid| if found.uid { uid.get() } else { view.number(uid).unwrap_or(0) };
         let out = self.output.tail_mut();
         let Some(returns) = found.returns else {
-            return encode::search(out, known.iter().map(told));
+            out.extend_from_slice(b"* SEARCH");
+            return self.write_in_pieces(Pending::Search { rest: known, uid: found.uid });
         };
+        if returns.save {
+            // With MIN or MAX and neither ALL nor COUNT, only what was told is saved (RFC 9051, section 6.4.4.1).
+            self.saved = if (returns.min || returns.max) && !(returns.all || returns.count) {
+                let ends = [known.first().filter(|_| returns.min), known.last().filter(|_| returns.max)];
+                ends.into_iter().flatten().collect()
+            } else {
+                known.clone()
+            };
+        }
         if returns.min || returns.max || returns.all || returns.count {
             let report = Esearch {
                 tag: Some(&self.tag),
@@ -176,22 +195,13 @@ impl Session {
                 count: returns.count.then(|| known.count()),
                 ..Esearch::default()
             };
-            if !returns.all {
+            if returns.all && !known.is_empty() {
+                encode::esearch_head(out, &report);
+                out.extend_from_slice(b" ALL ");
+                self.write_in_pieces(Pending::All { rest: known, uid: found.uid });
+            } else {
                 encode::esearch(out, &report, []);
-            } else if found.uid {
-                encode::esearch(out, &report, known.ranges().map(|(first, last)| (first.get(), last.get())));
-            } else {
-                encode::esearch(out, &report, number_ranges(view, &known));
             }
-        }
-        if returns.save {
-            // With MIN or MAX and neither ALL nor COUNT, only what was told is saved (RFC 9051, section 6.4.4.1).
-            self.saved = if (returns.min || returns.max) && !(returns.all || returns.count) {
-                let ends = [known.first().filter(|_| returns.min), known.last().filter(|_| returns.max)];
-                ends.into_iter().flatten().collect()
-            } else {
-                known
-            };
         }
     }
 
@@ -223,7 +233,7 @@ impl Session {
     }
 
     /// Tells what happened in the mailbox, as far as it may be told now.
-    fn changes(&mut self, changes: Changes) {
+    fn changes(&mut self, mut changes: Box<Changes>) {
         match changes.fate {
             Fate::Deleted => return self.bye("The selected mailbox has been deleted"),
             Fate::Recreated => return self.bye("The selected mailbox has been recreated"),
@@ -243,7 +253,7 @@ impl Session {
             }
             selected.mailbox.set_writable(writable && selected.mailbox.is_writable());
         }
-        if let Some(keywords) = changes.keywords.filter(|keywords| *keywords != selected.snapshot.keywords) {
+        if let Some(keywords) = changes.keywords.take().filter(|keywords| *keywords != selected.snapshot.keywords) {
             selected.snapshot.keywords = keywords;
             encode::flags_line(out, SystemFlags::ALL, &selected.snapshot.keywords);
             tell_permanent(out, &selected.snapshot, selected.mailbox.is_writable());
@@ -254,11 +264,13 @@ impl Session {
         if let Some(present) = &changes.present {
             selected.view.note_present(present);
         }
-        if !self.holds_expunges {
-            while let Some(number) = selected.view.expunge_next() {
-                encode::expunge(out, number);
-            }
-        }
+        self.write_in_pieces(Pending::Changes(changes));
+    }
+
+    /// What is told of changes once the removals have been.
+    pub(super) fn changes_but_removals(&mut self, changes: Changes) {
+        let Some(selected) = &mut self.selected else { return };
+        let out = self.output.tail_mut();
         let mut arrived = changes.arrived;
         if let Some(present) = changes.present {
             arrived.union_with(&present);
@@ -301,16 +313,3 @@ fn tell_permanent(out: &mut BytesMut, flagging: &Flagging, writable: bool) {
 
 /// The date of a message that has none: a store that fails to say is no reason to fail a FETCH.
 const EPOCH: DateTime = DateTime::from_unix(0);
-
-/// The runs of sequence numbers that a set of messages makes.
-fn number_ranges<'a>(view: &'a View, uids: &'a UidSet) -> impl Iterator<Item = (u32, u32)> + 'a {
-    let mut numbers = uids.iter().filter_map(|uid| view.number(uid)).peekable();
-    std::iter::from_fn(move || {
-        let first = numbers.next()?;
-        let mut last = first;
-        while let Some(next) = numbers.next_if(|next| *next == last + 1) {
-            last = next;
-        }
-        Some((first, last))
-    })
-}

@@ -31,6 +31,8 @@ pub use mailbox::{
     ListExtras, enabled, exists, expunge, flags_line, id, list, list_root, lsub, namespace, recent, status,
 };
 pub use number::{number, ranges, uid_set, uids_in_order};
+pub(crate) use search::esearch_head;
 pub use search::{Esearch, esearch, search};
+pub(crate) use status::text;
 pub use status::{Condition, capability, challenge, continuation, tagged, untagged};
 pub use string::{astring, date_time, literal, literal8, mailbox, nstring, quoted, string};

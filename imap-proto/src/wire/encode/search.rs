@@ -36,6 +36,21 @@ pub struct Esearch<'a> {
 /// An ESEARCH response. `all` are the ranges of ALL, ends included, in their order; no range leaves ALL out, as it must
 /// be when nothing matches.
 pub fn esearch(out: &mut BytesMut, report: &Esearch<'_>, all: impl IntoIterator<Item = (u32, u32)>) {
+    esearch_head(out, report);
+    let mut all = all.into_iter().peekable();
+    if all.peek().is_some() {
+        out.extend_from_slice(b" ALL ");
+        ranges(out, all);
+    }
+    if let Some(modseq) = report.modseq {
+        out.extend_from_slice(b" MODSEQ ");
+        number(out, modseq.get());
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// What stands before ALL, without an end.
+pub(crate) fn esearch_head(out: &mut BytesMut, report: &Esearch<'_>) {
     out.extend_from_slice(b"* ESEARCH");
     if let Some(tag) = report.tag {
         out.extend_from_slice(b" (TAG ");
@@ -55,16 +70,6 @@ pub fn esearch(out: &mut BytesMut, report: &Esearch<'_>, all: impl IntoIterator<
             number(out, value);
         }
     }
-    let mut all = all.into_iter().peekable();
-    if all.peek().is_some() {
-        out.extend_from_slice(b" ALL ");
-        ranges(out, all);
-    }
-    if let Some(modseq) = report.modseq {
-        out.extend_from_slice(b" MODSEQ ");
-        number(out, modseq.get());
-    }
-    out.extend_from_slice(b"\r\n");
 }
 
 #[cfg(test)]

@@ -58,6 +58,11 @@ fn condition_and_text(out: &mut BytesMut, condition: Condition, code: Option<&Co
     out.extend_from_slice(b"\r\n");
 }
 
+/// The text of a status response that has a code.
+pub(crate) fn text(out: &mut BytesMut, text: &str) {
+    plain(out, text, false);
+}
+
 /// Text in printable ASCII: clients that have not enabled anything else expect no more (RFC 3501, section 9: `text`).
 fn plain(out: &mut BytesMut, text: &str, guard_bracket: bool) {
     // Revision 1 has no empty text.
