@@ -77,15 +77,19 @@ pub(crate) async fn authenticate(
                 if let Some(data) = data {
                     // The tagged response can't carry it, so it goes out as a challenge (RFC 4422, section 3.6).
                     port.emit(Reply::Challenge(data)).await;
-                    if !matches!(port.input().await, Input::Response(response) if response.is_empty()) {
-                        return Completion::bad("An empty response was expected");
+                    match port.input().await {
+                        Input::Response(response) if response.is_empty() => {}
+                        Input::Response(_) => return failed("an empty response was expected"),
+                        // The session says what was wrong, or that the client has cancelled.
+                        _ => return Completion::bad("Authentication cancelled"),
                     }
                 }
                 return enter(&port, &*backend, &connection, identity, "AUTHENTICATE completed").await;
             }
             Ok(Step::Challenge(challenge)) => port.emit(Reply::Challenge(challenge)).await,
             Ok(_) => return Completion::no("Authentication failed").with(Code::AuthenticationFailed),
-            Err(SaslError::Malformed(text)) => return Completion::bad(text),
+            // The command was right, and what it carried proves nothing: as with SCRAM over another channel.
+            Err(SaslError::Malformed(text)) => return failed(text),
             Err(error) => return Error::from(error).into(),
         }
         response = match port.input().await {
@@ -95,4 +99,8 @@ pub(crate) async fn authenticate(
         };
         step = exchange.step(backend.as_ref(), response.as_deref()).await;
     }
+}
+
+fn failed(why: &'static str) -> Completion {
+    Completion::no(format!("Authentication failed: {why}")).with(Code::AuthenticationFailed)
 }
