@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::plain::{self, Login};
 use super::scram::Scram;
-use super::{Identity, Mechanism, prepare_user};
+use super::token::{self, Outcome};
+use super::{Identity, Mechanism, anonymous, cram_md5, prepare_user};
 use crate::backend::{Authenticator, Error};
 use crate::connection::Connection;
 use crate::env::Env;
@@ -15,19 +16,30 @@ use crate::env::Env;
 /// It is fed the client's messages, Base64 removed (see [`framing`](super::framing)). It never outlives its end: after
 /// [`Step::Done`] or an error, every further step is an error.
 ///
-/// Cancelling is the protocol's affair: drop the exchange.
+/// Cancelling is the protocol's affair: it drops the exchange, once it has asked [`cancel`](Self::cancel).
 pub struct Exchange {
     mechanism: Mechanism,
     connection: Arc<Connection>,
     env: Arc<dyn Env>,
+    host: Box<str>,
     state: State,
 }
+
+/// Longest host name in a challenge.
+const MAX_HOST: usize = 255;
 
 enum State {
     Plain,
     Login(Login),
     External,
     Scram(Box<Scram>),
+    OauthBearer,
+    Xoauth2,
+    /// The challenge, once it is sent.
+    CramMd5(Option<String>),
+    Anonymous,
+    /// The client has been told what is wrong, and is due to answer.
+    Refused(Error),
     Over,
 }
 
@@ -94,8 +106,24 @@ impl Exchange {
                 let plus_offered = offered.iter().any(|other| matches!(other, Mechanism::Scram { plus: true, .. }));
                 State::Scram(Box::new(Scram::new(hash, plus, plus_offered)))
             }
+            Mechanism::OauthBearer => State::OauthBearer,
+            Mechanism::Xoauth2 => State::Xoauth2,
+            Mechanism::CramMd5 => State::CramMd5(None),
+            Mechanism::Anonymous => State::Anonymous,
         };
-        Self { mechanism, connection, env, state }
+        Self { mechanism, connection, env, host: "localhost".into(), state }
+    }
+
+    /// The server's name, which stands in CRAM-MD5's challenge (RFC 2195, section 2). What can't be in a host name is
+    /// left out. Default: `localhost`.
+    #[must_use]
+    pub fn host_name(mut self, name: &str) -> Self {
+        let of_a_host = |char: &char| char.is_ascii_alphanumeric() || matches!(char, '-' | '.' | '_');
+        let name: String = name.chars().filter(of_a_host).take(MAX_HOST).collect();
+        if !name.is_empty() {
+            self.host = name.into();
+        }
+        self
     }
 
     /// The mechanism.
@@ -140,15 +168,67 @@ impl Exchange {
                 }
                 return Ok(step);
             }
-            (State::Over, _) | (State::Login(_), None) => {
+            (State::Anonymous, Some(message)) => anonymous::anonymous(authenticator, connection, message).await?,
+            (State::OauthBearer, Some(message)) => {
+                let outcome = token::oauthbearer(authenticator, connection, message).await?;
+                return Ok(self.outcome(outcome));
+            }
+            (State::Xoauth2, Some(message)) => {
+                let outcome = token::xoauth2(authenticator, connection, message).await?;
+                return Ok(self.outcome(outcome));
+            }
+            (State::CramMd5(None), None) => {
+                let challenge = cram_md5::challenge(&*self.env, &self.host);
+                let step = Step::Challenge(challenge.clone().into_bytes());
+                self.state = State::CramMd5(Some(challenge));
+                return Ok(step);
+            }
+            (State::CramMd5(None), Some(_)) => {
+                // RFC 4422, section 5, lets the server speak first or the client, by the mechanism.
+                return Err(SaslError::Malformed("CRAM-MD5 begins with the server's challenge"));
+            }
+            (State::CramMd5(Some(challenge)), Some(answer)) => {
+                cram_md5::verify(authenticator, connection, &challenge, answer).await?
+            }
+            // One octet, an empty message: whatever it says, it is the client's last word (RFC 7628, section 3.2.3).
+            (State::Refused(error), Some(_)) => return Err(error.into()),
+            (State::Over | State::Refused(_), _) | (State::Login(_) | State::CramMd5(_), None) => {
                 return Err(SaslError::Malformed("the exchange is over"));
             }
-            (state @ (State::Plain | State::External | State::Scram(_)), None) => {
+            (
+                state @ (State::Plain
+                | State::External
+                | State::Scram(_)
+                | State::OauthBearer
+                | State::Xoauth2
+                | State::Anonymous),
+                None,
+            ) => {
                 self.state = state;
                 return Ok(Step::Challenge(Vec::new()));
             }
         };
         Ok(Step::Done { identity, data: None })
+    }
+
+    fn outcome(&mut self, outcome: Outcome) -> Step {
+        match outcome {
+            Outcome::Done(identity) => Step::Done { identity, data: None },
+            Outcome::Refused(challenge, error) => {
+                self.state = State::Refused(error);
+                Step::Challenge(challenge.into_bytes())
+            }
+        }
+    }
+
+    /// The client has cancelled the exchange, or its line can't be taken. If its credentials were refused before, which
+    /// clients of OAUTHBEARER may answer by cancelling (RFC 7628, section 3.2.3), this is the reason: it counts as a failed
+    /// login.
+    pub fn cancel(&mut self) -> Option<Error> {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Refused(error) => Some(error),
+            _ => None,
+        }
     }
 }
 

@@ -22,18 +22,31 @@ pub enum Mechanism {
         /// Bound to the TLS channel (the `-PLUS` variants).
         plus: bool,
     },
+    /// OAUTHBEARER (RFC 7628): an OAuth 2.0 bearer token.
+    OauthBearer,
+    /// XOAUTH2, the same in the form that came before OAUTHBEARER and was never standardised.
+    Xoauth2,
+    /// CRAM-MD5 (RFC 2195): a digest of a challenge and a shared secret.
+    CramMd5,
+    /// ANONYMOUS (RFC 4505): no credentials.
+    Anonymous,
 }
 
 impl Mechanism {
-    /// All of them, strongest first: the order in which clients see them.
-    const ALL: [Self; 7] = [
+    /// All of them, best first: the order in which clients see them. CRAM-MD5 comes late, since a user who has a
+    /// password need not have a secret for it.
+    const ALL: [Self; 11] = [
         Self::Scram { hash: ScramHash::Sha256, plus: true },
         Self::Scram { hash: ScramHash::Sha256, plus: false },
         Self::Scram { hash: ScramHash::Sha1, plus: true },
         Self::Scram { hash: ScramHash::Sha1, plus: false },
         Self::External,
+        Self::OauthBearer,
+        Self::Xoauth2,
         Self::Plain,
         Self::Login,
+        Self::CramMd5,
+        Self::Anonymous,
     ];
 
     /// The registered name, such as `SCRAM-SHA-256-PLUS`.
@@ -47,6 +60,10 @@ impl Mechanism {
             Self::Scram { hash: ScramHash::Sha1, plus: true } => "SCRAM-SHA-1-PLUS",
             Self::Scram { hash: ScramHash::Sha256, plus: false } => "SCRAM-SHA-256",
             Self::Scram { hash: ScramHash::Sha256, plus: true } => "SCRAM-SHA-256-PLUS",
+            Self::OauthBearer => "OAUTHBEARER",
+            Self::Xoauth2 => "XOAUTH2",
+            Self::CramMd5 => "CRAM-MD5",
+            Self::Anonymous => "ANONYMOUS",
         }
     }
 
@@ -57,11 +74,14 @@ impl Mechanism {
     }
 
     /// Whether a client may use it here: the authenticator answers its question, the channel has what it needs, and no
-    /// password goes over the wire readable unless `allow_plaintext` says that this is wanted.
+    /// password or token goes over the wire readable unless `allow_plaintext` says that this is wanted.
     #[must_use]
     pub fn allowed(self, questions: &Questions, connection: &Connection, allow_plaintext: bool) -> bool {
         match self {
             Self::Plain | Self::Login => questions.password && (allow_plaintext || connection.is_secure()),
+            Self::OauthBearer | Self::Xoauth2 => questions.token && (allow_plaintext || connection.is_secure()),
+            Self::CramMd5 => questions.cram_md5,
+            Self::Anonymous => questions.anonymous,
             Self::External => {
                 questions.certificate && connection.tls.as_ref().is_some_and(|tls| !tls.client_certificates.is_empty())
             }
@@ -82,7 +102,7 @@ impl fmt::Display for Mechanism {
     }
 }
 
-/// The mechanisms that a client may use on this connection, strongest first. CAPABILITY, CAPA and the check of an
+/// The mechanisms that a client may use on this connection, best first. CAPABILITY, CAPA and the check of an
 /// AUTHENTICATE or AUTH command all go by this list. It is empty where none may be used.
 #[must_use]
 pub fn offered(questions: &Questions, connection: &Connection, allow_plaintext: bool) -> Vec<Mechanism> {
@@ -129,6 +149,20 @@ mod tests {
             ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-1", "EXTERNAL", "PLAIN", "LOGIN"];
         assert_eq!(names(&all, &connection, false), everything);
         assert_eq!(names(&Questions::default(), &connection, false), ["PLAIN", "LOGIN"]);
+        let rest = Questions {
+            password: false,
+            token: true,
+            shared_secret: true,
+            cram_md5: true,
+            anonymous: true,
+            ..Questions::default()
+        };
+        assert_eq!(names(&rest, &connection, false), ["OAUTHBEARER", "XOAUTH2", "CRAM-MD5", "ANONYMOUS"]);
+        let open = Connection::new(SessionId::new(2));
+        assert_eq!(names(&rest, &open, false), ["CRAM-MD5", "ANONYMOUS"]);
+        assert_eq!(names(&rest, &open, true), ["OAUTHBEARER", "XOAUTH2", "CRAM-MD5", "ANONYMOUS"]);
+        let apop = Questions { cram_md5: false, anonymous: false, token: false, ..rest };
+        assert!(names(&apop, &connection, false).is_empty(), "a secret for APOP alone");
         connection.tls = Some(Arc::new(TlsInfo::default()));
         assert_eq!(names(&all, &connection, false), ["SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN"]);
     }

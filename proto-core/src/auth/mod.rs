@@ -45,7 +45,9 @@
 //! clients use fit in a few hundred lines over well-kept implementations of the hash functions, so they are written
 //! out here, with every check beside the sentence of the RFC that demands it.
 
+mod anonymous;
 mod apop;
+mod cram_md5;
 mod dummy;
 mod exchange;
 pub mod framing;
@@ -56,8 +58,10 @@ mod plain;
 mod prepare;
 mod scram;
 mod secret;
+mod token;
 
 pub use apop::{apop_digest, verify_apop};
+pub use cram_md5::cram_md5_digest;
 pub use exchange::{Exchange, SaslError, Step};
 pub use identity::Identity;
 pub use mechanism::{Mechanism, offered};
@@ -65,6 +69,9 @@ pub use password::verify_password;
 pub use prepare::{prepare_password, prepare_user};
 pub use scram::{SCRAM_ITERATIONS, derive_scram_keys};
 pub use secret::Secret;
+pub use token::TokenRefusal;
 
+#[cfg(test)]
+mod newer_tests;
 #[cfg(test)]
 mod tests;

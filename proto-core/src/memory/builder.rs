@@ -10,7 +10,7 @@ use super::shelf::{Bounds, Owner};
 use super::store::{Credentials, Shared, Store, User};
 use super::tree::Tree;
 use super::{DELIMITER, MemoryBackend, NewMessage};
-use crate::auth::{Secret, prepare_password};
+use crate::auth::{Secret, TokenRefusal, prepare_password};
 use crate::backend::{Access, CreateRequest, Namespace, Namespaces};
 use crate::env::{Env, SystemEnv};
 use crate::mail::{Flags, InvalidMailboxName, MailboxName, SpecialUse};
@@ -23,6 +23,7 @@ pub struct Builder {
     env: Arc<dyn Env>,
     users: Vec<(String, Vec<Grant>)>,
     shared: Option<String>,
+    token_refusal: TokenRefusal,
     append_limit: Option<u64>,
     quota: Option<u64>,
     bounds: Bounds,
@@ -34,6 +35,8 @@ enum Grant {
     Password(Secret),
     Token(Secret),
     Certificate(Vec<u8>),
+    SharedSecret(Secret),
+    Anonymous,
     ActAs(String),
 }
 
@@ -66,6 +69,7 @@ impl Default for Builder {
             env: Arc::new(SystemEnv),
             users: Vec::new(),
             shared: None,
+            token_refusal: TokenRefusal::new(),
             append_limit: None,
             quota: None,
             bounds: Bounds { history: 65_536, keywords: 1_000 },
@@ -81,9 +85,28 @@ impl Builder {
         self
     }
 
-    /// A user, by a bearer token (OAUTHBEARER, RFC 7628); the same as one with a password or another.
+    /// A user, by a bearer token (OAUTHBEARER, RFC 7628, and XOAUTH2); the same as one with a password or another.
     pub fn token(mut self, name: impl Into<String>, token: impl Into<Vec<u8>>) -> Self {
         self.grants(name.into()).push(Grant::Token(Secret::new(token)));
+        self
+    }
+
+    /// What clients are told whose token is refused. Default: `invalid_token` and no more.
+    pub fn token_refusal(mut self, refusal: TokenRefusal) -> Self {
+        self.token_refusal = refusal;
+        self
+    }
+
+    /// A user, by a secret for CRAM-MD5 (RFC 2195) and APOP, which may differ from the password. Without one, APOP takes
+    /// the password; CRAM-MD5 is offered where any user has such a secret.
+    pub fn shared_secret(mut self, name: impl Into<String>, secret: impl Into<Vec<u8>>) -> Self {
+        self.grants(name.into()).push(Grant::SharedSecret(Secret::new(secret)));
+        self
+    }
+
+    /// The user as whom clients without credentials act (ANONYMOUS, RFC 4505). Where several are named, the first by name.
+    pub fn anonymous(mut self, name: impl Into<String>) -> Self {
+        self.grants(name.into()).push(Grant::Anonymous);
         self
     }
 
@@ -196,7 +219,9 @@ impl Builder {
             namespaces.shared.push(Namespace { prefix: prefix.clone(), delimiter: Some(DELIMITER) });
             Shared { prefix, tree: Tree::new(Owner::new(None), self.bounds) }
         });
-        let store = Arc::new(Store::new(users, shared, namespaces, self.append_limit, self.env));
+        let mut store = Store::new(users, shared, namespaces, self.append_limit, self.env);
+        store.token_refusal = self.token_refusal;
+        let store = Arc::new(store);
         for (name, user) in &store.users {
             let inbox = store.create(user, CreateRequest::new(MailboxName::inbox()));
             inbox.map_err(|error| BuildError::Refused(name.clone(), error))?;
@@ -267,6 +292,8 @@ fn credentials(grants: Vec<Grant>, env: &dyn Env) -> Credentials {
             Grant::Password(password) => credentials.password = Some(prepare_password(&password)),
             Grant::Token(token) => credentials.tokens.push(token),
             Grant::Certificate(certificate) => credentials.certificates.push(certificate),
+            Grant::SharedSecret(secret) => credentials.shared_secret = Some(secret),
+            Grant::Anonymous => credentials.anonymous = true,
             Grant::ActAs(other) => {
                 credentials.acts_as.insert(other);
             }

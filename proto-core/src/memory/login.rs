@@ -8,8 +8,8 @@ use subtle::ConstantTimeEq as _;
 use super::MemoryBackend;
 use super::account::MemoryAccount;
 use super::hook::Call;
-use super::store::Credentials;
-use crate::auth::{Identity, Secret, derive_scram_keys};
+use super::store::{Credentials, User};
+use crate::auth::{Identity, Secret, TokenRefusal, derive_scram_keys};
 use crate::backend::{Account, Authenticator, Backend, Error, Questions, Result, ScramHash, ScramKeys};
 use crate::connection::Connection;
 
@@ -22,7 +22,10 @@ impl Authenticator for MemoryBackend {
         let any = |has: fn(&Credentials) -> bool| self.store.users.values().any(|user| has(&user.credentials));
         let mut questions = Questions::default();
         let passwords = any(|credentials| credentials.password.is_some());
-        (questions.scram_sha256, questions.scram_sha1, questions.shared_secret) = (passwords, passwords, passwords);
+        (questions.scram_sha256, questions.scram_sha1) = (passwords, passwords);
+        questions.cram_md5 = any(|credentials| credentials.shared_secret.is_some());
+        questions.shared_secret = passwords || questions.cram_md5;
+        questions.anonymous = any(|credentials| credentials.anonymous);
         questions.token = any(|credentials| !credentials.tokens.is_empty());
         questions.certificate = any(|credentials| !credentials.certificates.is_empty());
         questions
@@ -74,8 +77,19 @@ impl Authenticator for MemoryBackend {
     async fn check_token(&self, _connection: &Connection, user: Option<&str>, token: &Secret) -> Result<Identity> {
         self.store.hooks.enter(Call::Authenticate).await?.leave().await;
         let owner = self.store.users.values().find(|owner| owner.credentials.tokens.iter().any(|own| same(own, token)));
-        let owner = owner.filter(|owner| user.is_none_or(|user| user == owner.name));
+        let may_be = |owner: &User, user| owner.name == user || owner.credentials.acts_as.contains(user);
+        let owner = owner.filter(|owner| user.is_none_or(|user| may_be(owner, user)));
         owner.map(|owner| Identity::new(owner.name.clone())).ok_or(Error::AuthenticationFailed)
+    }
+
+    fn token_refusal(&self, _connection: &Connection) -> TokenRefusal {
+        self.store.token_refusal.clone()
+    }
+
+    async fn anonymous(&self, _connection: &Connection, _trace: Option<&str>) -> Result<Identity> {
+        self.store.hooks.enter(Call::Authenticate).await?.leave().await;
+        let guest = self.store.users.values().find(|user| user.credentials.anonymous);
+        guest.map(|guest| Identity::new(guest.name.clone())).ok_or(Error::AuthenticationFailed)
     }
 
     async fn check_certificate(&self, connection: &Connection) -> Result<Identity> {
@@ -89,7 +103,8 @@ impl Authenticator for MemoryBackend {
 
     async fn shared_secret(&self, _connection: &Connection, user: &str) -> Result<Option<Secret>> {
         self.store.hooks.enter(Call::Authenticate).await?.leave().await;
-        Ok(self.store.users.get(user).and_then(|user| user.credentials.password.clone()))
+        let credentials = self.store.users.get(user).map(|user| &user.credentials);
+        Ok(credentials.and_then(|own| own.shared_secret.clone().or_else(|| own.password.clone())))
     }
 }
 

@@ -11,7 +11,7 @@ use super::shelf::{Parcel, Shelf};
 use super::table::Entry;
 use super::tree::Tree;
 use crate::Env;
-use crate::auth::Secret;
+use crate::auth::{Secret, TokenRefusal};
 use crate::backend::{CreateRequest, Error, MailboxId, Namespaces, Result, ScramKeys};
 use crate::mail::{DateTime, Flags, MailboxName, UidValidity};
 
@@ -38,6 +38,10 @@ pub(super) struct Credentials {
     pub(super) scram_sha1: OnceLock<ScramKeys>,
     pub(super) scram_sha256: OnceLock<ScramKeys>,
     pub(super) tokens: Vec<Secret>,
+    /// For APOP and CRAM-MD5, if another than the password.
+    pub(super) shared_secret: Option<Secret>,
+    /// Clients without credentials act as this user.
+    pub(super) anonymous: bool,
     /// Client certificates, in DER.
     pub(super) certificates: Vec<Vec<u8>>,
     /// Users as whom this one may act.
@@ -60,6 +64,7 @@ pub(super) struct Store {
     pub(super) env: Arc<dyn Env>,
     pub(super) hooks: Arc<Hooks>,
     pub(super) dummy_salt_key: Secret,
+    pub(super) token_refusal: TokenRefusal,
     /// Every mailbox by its lasting name, dead entries included until there are too many.
     known: Mutex<HashMap<MailboxId, Weak<Shelf>>>,
     uid_validity: AtomicU32,
@@ -87,6 +92,7 @@ impl Store {
             env,
             hooks: Arc::default(),
             dummy_salt_key: Secret::new(dummy_salt_key),
+            token_refusal: TokenRefusal::new(),
             known: Mutex::default(),
             uid_validity: AtomicU32::new((born as u32).max(1)),
             unique_ids: AtomicU64::new(1),

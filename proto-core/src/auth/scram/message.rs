@@ -72,18 +72,17 @@ pub(super) struct ClientFinal<'a> {
 }
 
 impl<'a> ClientFinal<'a> {
-    pub(super) fn parse(message: &'a str) -> Result<Self, SaslError> {
-        const MALFORMED: SaslError = SaslError::Malformed("malformed SCRAM client-final-message");
-        let (without_proof, proof) = message.rsplit_once(",p=").ok_or(MALFORMED)?;
+    pub(super) fn parse(message: &'a str) -> Option<Self> {
+        let (without_proof, proof) = message.rsplit_once(",p=")?;
         let mut attributes = without_proof.split(',');
-        let binding = attributes.next().and_then(|binding| binding.strip_prefix("c=")).ok_or(MALFORMED)?;
-        let nonce = attributes.next().and_then(|nonce| nonce.strip_prefix("r=")).ok_or(MALFORMED)?;
+        let binding = attributes.next()?.strip_prefix("c=")?;
+        let nonce = attributes.next()?.strip_prefix("r=")?;
         if !attributes.all(is_extension) {
-            return Err(MALFORMED);
+            return None;
         }
-        let channel_binding = STANDARD.decode(binding).map_err(|_| MALFORMED)?;
-        let proof = STANDARD.decode(proof).map_err(|_| MALFORMED)?;
-        Ok(Self { channel_binding, nonce, proof, without_proof })
+        let channel_binding = STANDARD.decode(binding).ok()?;
+        let proof = STANDARD.decode(proof).ok()?;
+        Some(Self { channel_binding, nonce, proof, without_proof })
     }
 }
 
@@ -99,7 +98,7 @@ fn is_extension(attribute: &str) -> bool {
 }
 
 /// `saslname`: `=2C` is a comma, `=3D` an equals sign, and no other `=` may stand.
-fn unescape(name: &str) -> Option<String> {
+pub(in crate::auth) fn unescape(name: &str) -> Option<String> {
     let mut text = String::with_capacity(name.len());
     let mut pieces = name.split('=');
     text.push_str(pieces.next()?);
@@ -158,7 +157,7 @@ mod tests {
         assert_eq!((last.nonce, last.without_proof, last.proof.len()), ("abc", "c=biws,r=abc,x=1", 3));
         for bad in ["", "c=biws,r=abc", "r=abc,c=biws,p=AAAA", "c=?,r=abc,p=AAAA", "c=biws,r=abc,p=A", "c=biws,p=AAAA"]
         {
-            assert!(ClientFinal::parse(bad).is_err(), "{bad}");
+            assert!(ClientFinal::parse(bad).is_none(), "{bad}");
         }
     }
 }

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq as _;
 
+pub(super) use self::message::unescape;
 use self::message::{Binding, ClientFinal, ClientFirst};
 use self::primitive::{digest, hmac, salted_password};
 use super::exchange::{SaslError, Step, act_as};
@@ -74,10 +75,18 @@ impl Scram {
         env: &dyn Env,
         message: &[u8],
     ) -> Result<Step, SaslError> {
-        let message = std::str::from_utf8(message).map_err(|_| SaslError::Malformed("SCRAM messages are UTF-8"))?;
+        let text = std::str::from_utf8(message);
         match self.waiting.take() {
-            None => self.first(authenticator, connection, env, message).await,
-            Some(waiting) => self.last(authenticator, connection, message, waiting).await,
+            None => {
+                let message = text.map_err(|_| SaslError::Malformed("SCRAM messages are UTF-8"))?;
+                self.first(authenticator, connection, env, message).await
+            }
+            // From here on, whatever does not fit is a failed authentication (RFC 5802, section 7, `server-error`): the
+            // user is known, and the message is an attempt to be let in.
+            Some(waiting) => match text {
+                Ok(message) => self.last(authenticator, connection, message, waiting).await,
+                Err(_) => Err(Error::AuthenticationFailed.into()),
+            },
         }
     }
 
@@ -105,20 +114,16 @@ impl Scram {
         Ok(Step::Challenge(challenge))
     }
 
-    /// What the client says about channel binding has to fit what it was offered (RFC 5802, section 6).
+    /// What the client says about channel binding has to fit what it was offered (RFC 5802, section 6). What does not is
+    /// well-formed: it is the authentication that fails.
     fn check_binding(&self, binding: &Binding, connection: &Connection) -> Result<(), SaslError> {
-        match binding {
-            Binding::Required(name) if self.plus => match binding_data(name, connection) {
-                Some(_) => Ok(()),
-                None => Err(SaslError::Malformed("unsupported channel binding type")),
-            },
-            Binding::Required(_) => Err(SaslError::Malformed("channel binding needs the -PLUS mechanism")),
-            _ if self.plus => Err(SaslError::Malformed("the -PLUS mechanism needs channel binding")),
-            Binding::NotOffered if self.plus_offered => Err(SaslError::Malformed(
-                "channel binding was offered, but the offer did not reach the client: somebody is in the middle",
-            )),
-            Binding::NotOffered | Binding::NotSupported => Ok(()),
-        }
+        let fits = match binding {
+            Binding::Required(name) => self.plus && binding_data(name, connection).is_some(),
+            // The client thinks that no channel binding was offered: where it was, somebody in the middle has removed it.
+            Binding::NotOffered => !self.plus && !self.plus_offered,
+            Binding::NotSupported => !self.plus,
+        };
+        if fits { Ok(()) } else { Err(Error::AuthenticationFailed.into()) }
     }
 
     async fn last(
@@ -129,16 +134,13 @@ impl Scram {
         waiting: Waiting,
     ) -> Result<Step, SaslError> {
         let Waiting { first, user, nonce, server_first, keys, known } = waiting;
-        let last = ClientFinal::parse(message)?;
+        let last = ClientFinal::parse(message).ok_or(Error::AuthenticationFailed)?;
         let mut bound = first.gs2_header.as_bytes().to_vec();
         if let Binding::Required(name) = &first.binding {
             bound.extend_from_slice(binding_data(name, connection).unwrap_or_default());
         }
-        if !bool::from(last.channel_binding.ct_eq(&bound)) {
-            return Err(SaslError::Malformed("channel bindings do not match"));
-        }
-        if last.nonce != nonce {
-            return Err(SaslError::Malformed("the nonce is not that of this exchange"));
+        if !bool::from(last.channel_binding.ct_eq(&bound)) || last.nonce != nonce {
+            return Err(Error::AuthenticationFailed.into());
         }
         let auth_message: [&[u8]; 5] =
             [first.bare.as_bytes(), b",", server_first.as_bytes(), b",", last.without_proof.as_bytes()];

@@ -189,8 +189,14 @@ fn channel_binding() {
     for (name, data) in [("tls-exporter", &b"exported"[..]), ("tls-server-end-point", b"end point")] {
         let first = format!("p={name},,n=user,r=abc");
         assert!(matches!(whole(true, &tls, "pencil", &first, data), Ok(Step::Done { .. })));
-        assert!(matches!(whole(true, &tls, "pencil", &first, b"another"), Err(SaslError::Malformed(_))));
-        assert!(matches!(whole(true, &tls, "pencil", &first, b""), Err(SaslError::Malformed(_))));
+        assert!(matches!(
+            whole(true, &tls, "pencil", &first, b"another"),
+            Err(SaslError::Refused(Error::AuthenticationFailed))
+        ));
+        assert!(matches!(
+            whole(true, &tls, "pencil", &first, b""),
+            Err(SaslError::Refused(Error::AuthenticationFailed))
+        ));
     }
     let refused = [
         (true, "p=tls-unique,,n=user,r=abc"),
@@ -201,7 +207,10 @@ fn channel_binding() {
         (false, "y,,n=user,r=abc"),
     ];
     for (plus, first) in refused {
-        assert!(matches!(whole(plus, &tls, "pencil", first, b""), Err(SaslError::Malformed(_))), "{plus} {first}");
+        assert!(
+            matches!(whole(plus, &tls, "pencil", first, b""), Err(SaslError::Refused(Error::AuthenticationFailed))),
+            "{plus} {first}"
+        );
     }
     assert!(matches!(whole(false, &tls, "pencil", "n,,n=user,r=abc", b""), Ok(Step::Done { .. })));
     assert!(matches!(whole(false, &plain_connection(), "pencil", "y,,n=user,r=abc", b""), Ok(Step::Done { .. })));
@@ -218,7 +227,7 @@ fn replayed_and_altered_messages_fail() {
     let mut other = Scram::new(ScramHash::Sha256, false, false);
     other.fixed_nonce = Some("other");
     run(&mut other, &connection, first).unwrap();
-    assert!(matches!(run(&mut other, &connection, &good), Err(SaslError::Malformed(_))));
+    assert!(matches!(run(&mut other, &connection, &good), Err(SaslError::Refused(Error::AuthenticationFailed))));
     // A header other than the one sent (`y,,` for `n,,`).
     let mut third = Scram::new(ScramHash::Sha256, false, false);
     run(&mut third, &connection, first).unwrap();
