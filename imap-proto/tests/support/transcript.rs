@@ -3,6 +3,7 @@
 //! ```text
 //! # A comment. Blank lines are passed over.
 //! @user alice secret                    @token alice abc   @act-as alice bob   @quota 100   @shared Shared
+//! @scope mail   @secret alice tanstaaf   @anonymous guest     see the memory backend's builder
 //! @mailbox alice Work
 //! @subscribe alice Work
 //! @special alice Sent \Sent
@@ -42,7 +43,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pillarbox_imap_proto::{Config, ImapService, LiteralMode};
-use pillarbox_proto_core::auth::Identity;
+use pillarbox_proto_core::auth::{Identity, TokenRefusal};
 use pillarbox_proto_core::backend::{Access, Backend, Error, StoreOp};
 use pillarbox_proto_core::connection::{ChannelBinding, Connection, SessionId, TlsInfo, TlsMode};
 use pillarbox_proto_core::conversation::{Control, Conversation, Layer, Next};
@@ -223,6 +224,9 @@ impl Transcript {
                 }
                 ["readonly", user, mailbox] => builder.read_only(*user, *mailbox),
                 ["token", user, token] => builder.token(*user, *token),
+                ["scope", scope] => builder.token_refusal(TokenRefusal::new().scope(*scope)),
+                ["secret", user, secret] => builder.shared_secret(*user, *secret),
+                ["anonymous", user] => builder.anonymous(*user),
                 ["certificate", user, certificate] => builder.certificate(*user, *certificate),
                 ["act-as", user, other] => builder.may_act_as(*user, *other),
                 ["quota", octets] => builder.quota(octets.parse().unwrap()),

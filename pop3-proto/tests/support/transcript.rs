@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pillarbox_pop3_proto::Config;
+use pillarbox_proto_core::auth::TokenRefusal;
 use pillarbox_proto_core::backend::{Backend, Error};
 use pillarbox_proto_core::connection::{ChannelBinding, Connection, SessionId, TlsInfo, TlsMode};
 use pillarbox_proto_core::conversation::{Control, Conversation, Layer, Next};
@@ -243,6 +244,10 @@ impl Stage {
                     tls.client_certificates = vec![b"a certificate".to_vec().into()];
                     connection.tls = Some(Arc::new(tls));
                 }
+                ["token", user, token] => builder = builder.token(user, token),
+                ["scope", scope] => builder = builder.token_refusal(TokenRefusal::new().scope(scope)),
+                ["secret", user, secret] => builder = builder.shared_secret(user, secret),
+                ["anonymous", user] => builder = builder.anonymous(user),
                 ["plaintext", "no"] => config.allow_plaintext = false,
                 ["read-only"] => builder = builder.read_only("tim", "INBOX"),
                 _ => hidden.push(words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>()),
@@ -293,7 +298,11 @@ impl Stage {
                     "account" => Call::OpenAccount,
                     "open" => Call::Open,
                     "fetch" => Call::Fetch,
-                    "expunge" => Call::Expunge,
+                    "finish" => Call::Finish,
+                    "last-login" => Call::LastLogin,
+                    "replace-last-login" => Call::ReplaceLastLogin,
+                    "bulletin" => Call::Bulletin,
+                    "store" => Call::Store,
                     other => panic!("no call {other}"),
                 };
                 let unavailable = how == "unavailable";

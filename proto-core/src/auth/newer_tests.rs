@@ -343,7 +343,7 @@ fn anonymous() {
     assert_eq!(users.asked(), [r#"trace Some("sirhc")"#]);
     for (sent, heard) in [("", "trace None"), ("tim\r\n[root]", r#"trace Some("tim??[root]")"#)] {
         assert_eq!(
-            identity(step(&mut super::newer_tests::exchange(Mechanism::Anonymous), &users, sent)).user(),
+            identity(step(&mut newer_tests::exchange(Mechanism::Anonymous), &users, sent)).user(),
             "guest"
         );
         assert_eq!(users.asked(), [heard]);
