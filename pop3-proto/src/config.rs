@@ -32,6 +32,11 @@ pub struct Config {
     /// Take passwords in plain text on connections that nothing protects. Off, USER and the mechanisms that send
     /// passwords are not offered there.
     pub allow_plaintext: bool,
+    /// Show messages that have been given `\Deleted` elsewhere (by an IMAP client, say), and take that flag away when a
+    /// session begins. Off, they count as deleted: a session does not show them, and its QUIT removes them, unless they
+    /// have lost the flag by then. What is marked while a session goes on is neither hidden nor removed by it. RSET
+    /// takes back the DELEs of its session and nothing else.
+    pub undelete: bool,
     /// Limits.
     pub limits: Limits,
     /// Time limits.
@@ -47,6 +52,7 @@ impl Default for Config {
             implementation: Some(concat!("Pillarbox ", env!("CARGO_PKG_VERSION")).into()),
             tls_mode: TlsMode::No,
             allow_plaintext: false,
+            undelete: false,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
         }

@@ -8,9 +8,8 @@ use pillarbox_proto_core::backend::Error;
 /// conversation has entered one; without it nothing happens.
 pub(super) fn report(error: &Error) {
     #[cfg(feature = "tracing")]
-    if let Error::Unavailable(source) | Error::Corrupt(source) = error {
-        let source = source.as_deref().map(|source| source as &(dyn std::error::Error + 'static));
-        tracing::warn!(source, "a command failed: {error}");
+    if error.is_fault() {
+        tracing::warn!(source = std::error::Error::source(error), "a command failed: {error}");
     }
     #[cfg(not(feature = "tracing"))]
     let _ = error;

@@ -9,19 +9,21 @@ use std::sync::Arc;
 
 use pillarbox_proto_core::auth::{Exchange, Identity, SaslError, Step, framing, verify_apop, verify_password};
 use pillarbox_proto_core::backend::{
-    Access, Account, Backend, Batch, Error, FetchData, FetchRequest, Mailbox, OpenRequest,
+    Access, Account, Backend, Batch, Error, FetchData, FetchRequest, FinishRequest, Finished, Mailbox, OpenRequest,
+    StoreOp, StoreRequest,
 };
-use pillarbox_proto_core::mail::MailboxName;
+use pillarbox_proto_core::mail::{MailboxName, SystemFlags, UidSet};
 use pillarbox_proto_core::{Connection, Env};
 
 use super::Done;
+use super::policy::{self, Admission};
 use super::port::Port;
-use super::report::report;
+use super::report::{report, warn};
 use crate::config::Config;
 use crate::session::SaslLine;
 use crate::session::job::{Credentials, Outcome, Reply};
 use crate::session::maildrop::Maildrop;
-use crate::wire::reply::Refusal;
+use crate::wire::reply::{Code, Refusal};
 
 /// Rows that are read at a time.
 const ROWS: usize = 512;
@@ -31,7 +33,12 @@ const BATCHES: usize = 4;
 /// What is held while a maildrop is open.
 pub(super) struct OpenMaildrop {
     pub(super) mailbox: Arc<dyn Mailbox>,
-    _account: Arc<dyn Account>,
+    pub(super) account: Arc<dyn Account>,
+    /// All messages that the session shows.
+    known: UidSet,
+    /// Messages that had `\Deleted` when it began, and are not shown.
+    marked: UidSet,
+    read_only: bool,
     /// Keeps other POP3 sessions out.
     _lease: Option<Box<dyn Any + Send + Sync>>,
 }
@@ -62,13 +69,30 @@ pub(super) async fn login(context: Context, credentials: Credentials) -> Done {
             return Done::new(refused.into());
         }
     };
-    match open(&context, &identity).await {
+    match enter(&context, &identity).await {
         Ok((maildrop, open)) => Done { open: Some(open), ..Done::new(Outcome::LoggedIn(Box::new(maildrop))) },
-        Err(error) => {
-            report("opening a maildrop", &error);
-            Done::new(Refused::Error(error).into())
+        Err(refused) => {
+            if let Refused::Error(error) = &refused {
+                report("opening a maildrop", error);
+            }
+            Done::new(refused.into())
         }
     }
+}
+
+/// Takes a user in who has proved who they are.
+async fn enter(context: &Context, identity: &Identity) -> Result<(Maildrop, OpenMaildrop), Refused> {
+    let account = context.backend.open(&context.connection, identity).await?;
+    let admission = policy::admit(&*account, &*context.env).await;
+    if let Admission::TooSoon = admission {
+        return Err(Refused::TooSoon);
+    }
+    policy::bulletins(&*account, identity).await;
+    let opened = open(context, &account).await;
+    if opened.is_err() {
+        policy::withdraw(&*account, admission).await;
+    }
+    Ok(opened?)
 }
 
 /// Why nobody was logged in.
@@ -76,6 +100,8 @@ enum Refused {
     Error(Error),
     Malformed(&'static str),
     Cancelled,
+    /// Too soon after the last login.
+    TooSoon,
 }
 
 impl From<Error> for Refused {
@@ -108,6 +134,10 @@ impl From<Refused> for Outcome {
             Refused::Malformed(text) => {
                 Self::LoginRefused { refusal: Refusal::new(format!("Authentication failed: {text}")), attempt: true }
             }
+            Refused::TooSoon => Self::LoginRefused {
+                refusal: Refusal::with(Code::LoginDelay, "Attempt to log in within the minimum login delay interval"),
+                attempt: false,
+            },
             Refused::Cancelled => {
                 Self::LoginRefused { refusal: Refusal::new("Authentication cancelled"), attempt: false }
             }
@@ -168,19 +198,26 @@ async fn answer(port: &Port, challenge: Vec<u8>) -> Result<pillarbox_proto_core:
 }
 
 /// Opens the maildrop of an authenticated user, and reads what a session needs to know of its messages.
-async fn open(context: &Context, identity: &Identity) -> Result<(Maildrop, OpenMaildrop), Error> {
-    let account = context.backend.open(&context.connection, identity).await?;
+async fn open(context: &Context, account: &Arc<dyn Account>) -> Result<(Maildrop, OpenMaildrop), Error> {
     let opened = account.open(OpenRequest::maildrop(MailboxName::inbox())).await?;
     let mut maildrop = Maildrop::new(opened.snapshot.uid_validity);
     maildrop.read_only = opened.access == Access::ReadOnly;
     let mut data = FetchData::default();
     data.size = true;
+    data.flags = true;
     data.unique_id = true;
-    let mut rows = opened.mailbox.fetch(FetchRequest::new(opened.snapshot.uids, data)).await?;
+    let mut rows = opened.mailbox.fetch(FetchRequest::new(opened.snapshot.uids.clone(), data)).await?;
     let mut batch = Batch::new(ROWS, usize::MAX);
+    let mut marked = UidSet::new();
     for round in 1.. {
         let more = rows.next(&mut batch).await?;
         for mut row in batch.drain() {
+            if row.flags.system.contains(SystemFlags::DELETED) {
+                marked.insert(row.uid);
+                if !context.config.undelete {
+                    continue;
+                }
+            }
             if row.size.is_none() {
                 row.size = match opened.mailbox.message(row.uid).await {
                     Ok(message) => Some(message.len()),
@@ -198,5 +235,40 @@ async fn open(context: &Context, identity: &Identity) -> Result<(Maildrop, OpenM
         }
     }
     maildrop.seal();
-    Ok((maildrop, OpenMaildrop { mailbox: opened.mailbox, _account: account, _lease: opened.lease }))
+    let read_only = maildrop.read_only;
+    if context.config.undelete {
+        let marked = std::mem::take(&mut marked);
+        if !read_only && !marked.is_empty() {
+            let request = StoreRequest::new(marked, StoreOp::Remove, SystemFlags::DELETED.into());
+            if let Err(error) = opened.mailbox.store(request).await {
+                warn("deletion marks are not taken away", &error);
+            }
+        }
+    }
+    let known = opened.snapshot.uids.difference(&marked);
+    let account = Arc::clone(account);
+    let open = OpenMaildrop { mailbox: opened.mailbox, account, known, marked, read_only, _lease: opened.lease };
+    Ok((maildrop, open))
+}
+
+impl OpenMaildrop {
+    /// Ends the session in the backend, in one call.
+    pub(super) async fn finish(&self, mut request: FinishRequest) -> Result<Finished, Error> {
+        if self.read_only {
+            return Ok(Finished::default());
+        }
+        request.expiry = self.account.expiry();
+        match request.expiry {
+            // Nothing is to be left on the server (RFC 2449, section 6.7).
+            Some(expiry) if expiry.days() == 0 => request.delete.union_with(&request.retrieved),
+            _ => {}
+        }
+        request.marked.clone_from(&self.marked);
+        let may_expire = request.cutoff().is_some() && !self.known.is_empty();
+        if may_expire {
+            request.known.clone_from(&self.known);
+        }
+        let idle = [&request.delete, &request.marked, &request.retrieved].into_iter().all(UidSet::is_empty);
+        if idle && !may_expire { Ok(Finished::default()) } else { self.mailbox.finish(request).await }
+    }
 }

@@ -1,6 +1,7 @@
 //! Binds a session to a backend, and drives both as one [`Conversation`].
 
 mod login;
+mod policy;
 mod port;
 mod report;
 mod retrieve;
@@ -13,7 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::BytesMut;
-use pillarbox_proto_core::backend::{Backend, FinishRequest};
+use pillarbox_proto_core::backend::{Account, Backend, FinishRequest};
 use pillarbox_proto_core::conversation::{Control, Conversation, Next, Upgraded};
 use pillarbox_proto_core::{Connection, Env, Output};
 
@@ -209,6 +210,11 @@ impl Pop3Conversation {
                 };
                 Box::pin(login::login(context, credentials))
             }
+            Job::Capabilities => Box::pin(capabilities(
+                Arc::clone(&self.service.backend),
+                Arc::clone(self.session.connection()),
+                self.open.as_ref().map(|open| Arc::clone(&open.account)),
+            )),
             Job::Retrieve(request) => match self.retrieve(request, &port, now) {
                 Some(future) => future,
                 None => return,
@@ -216,7 +222,7 @@ impl Pop3Conversation {
             Job::Finish(request) => {
                 self.ahead.clear();
                 let Some(open) = self.open.take() else { return self.session.complete(Outcome::Finished, now) };
-                Box::pin(finish(open, request))
+                Box::pin(finish(open, *request, Arc::clone(&self.service.env)))
             }
         };
         self.running = Some(Running { future, port, change });
@@ -232,7 +238,7 @@ impl Pop3Conversation {
             && let Some((uid, content)) = self.ahead.remove(at)
         {
             self.session.reply(retrieve::whole(content, request.top));
-            self.session.complete(Outcome::Shown(uid), now);
+            self.session.complete(Outcome::Shown { uid, whole: request.top.is_none() }, now);
             return None;
         }
         self.ahead.clear();
@@ -245,9 +251,23 @@ impl Pop3Conversation {
     }
 }
 
+/// What CAPA has to tell of the backend: of this account after the login, of all before.
+async fn capabilities(
+    backend: Arc<dyn Backend>,
+    connection: Arc<Connection>,
+    account: Option<Arc<dyn Account>>,
+) -> Done {
+    let policies = match account {
+        Some(account) => policy::of_account(&*account).await,
+        None => backend.policies(&connection).await,
+    };
+    Done::new(Outcome::Capabilities(policies))
+}
+
 /// Ends the session in the backend. The maildrop is free again before the client is told.
-async fn finish(open: OpenMaildrop, request: FinishRequest) -> Done {
-    let finished = open.mailbox.finish(request).await;
+async fn finish(open: OpenMaildrop, request: FinishRequest, env: Arc<dyn Env>) -> Done {
+    let finished = open.finish(request).await;
+    policy::refresh(&*open.account, &*env).await;
     drop(open);
     Done::new(match finished {
         // Messages that were gone before are no failure: gone is what the client wanted.

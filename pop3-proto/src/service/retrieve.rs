@@ -41,7 +41,7 @@ pub(super) async fn retrieve(
     limits: Limits,
     inline: bool,
 ) -> Done {
-    let mut done = Done::new(Outcome::Shown(request.uid));
+    let mut done = Done::new(Outcome::Shown { uid: request.uid, whole: request.top.is_none() });
     if inline && request.size <= limits.inline as u64 {
         let mut fetched = fetch(&*mailbox, request.uid, &request.ahead, limits).await;
         if fetched.is_err() && !request.ahead.is_empty() {

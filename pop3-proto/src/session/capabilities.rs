@@ -1,8 +1,10 @@
 //! What CAPA answers (RFC 2449, section 5), computed from the connection, the configuration and the backend.
 
+use std::fmt::Write as _;
+
 use pillarbox_proto_core::Output;
 use pillarbox_proto_core::auth::{Mechanism, offered};
-use pillarbox_proto_core::backend::Questions;
+use pillarbox_proto_core::backend::{Policies, Questions};
 use pillarbox_proto_core::connection::{Connection, TlsMode};
 
 use crate::config::Config;
@@ -37,8 +39,18 @@ impl Offer {
 
     /// Writes the list. `login` is still to come: what only serves it is left out afterwards where its registration
     /// says so (STLS: RFC 2595, section 4).
-    pub(crate) fn write(&self, config: &Config, login: bool, output: &mut Output) {
+    pub(crate) fn write(&self, config: &Config, policies: &Policies, login: bool, output: &mut Output) {
         output.put(b"+OK Capability list follows\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nPIPELINING\r\nAUTH-RESP-CODE\r\n");
+        // Only what may change by the login is marked so, and only before it (RFC 2449, sections 6.5 and 6.7).
+        let user = |per_user: bool| if login && per_user { " USER" } else { "" };
+        let tail = output.tail_mut();
+        if let Some(seconds) = policies.login_delay.filter(|seconds| *seconds > 0) {
+            let _ = write!(tail, "LOGIN-DELAY {seconds}{}\r\n", user(policies.login_delay_per_user));
+        }
+        let _ = match policies.expire {
+            None => write!(tail, "EXPIRE NEVER\r\n"),
+            Some(days) => write!(tail, "EXPIRE {days}{}\r\n", user(policies.expire_per_user)),
+        };
         if self.user {
             output.put(b"USER\r\n");
         }

@@ -8,7 +8,7 @@ use pillarbox_proto_core::conversation::{Layer, Next as Ask};
 
 use super::job::{Credentials, Job, Retrieve};
 use super::maildrop::{Entry, Maildrop, Missing};
-use super::{Listing, ListingKind, Session, State};
+use super::{Listing, ListingKind, Session, State, unix_time};
 use crate::wire::command::{self, Command, Parsed, Verb};
 use crate::wire::reply::{Code, Refusal};
 
@@ -49,12 +49,7 @@ impl Session {
         }
         self.bad_commands = 0;
         match command {
-            Command::Capa => {
-                let login = matches!(self.state, State::Authorization);
-                let config = std::sync::Arc::clone(&self.config);
-                self.offer().write(&config, login, &mut self.output);
-                None
-            }
+            Command::Capa => Some(Job::Capabilities),
             Command::Stls => {
                 self.ok("Begin TLS negotiation");
                 // Whatever came with the command was not protected.
@@ -169,9 +164,9 @@ impl Session {
     }
 
     fn quit(&mut self) -> Option<Job> {
-        let now = self.unix_time();
+        let now = unix_time(&*self.env);
         match std::mem::replace(&mut self.state, State::Update) {
-            State::Transaction(maildrop) => Some(Job::Finish(maildrop.finish(now))),
+            State::Transaction(maildrop) => Some(Job::Finish(Box::new(maildrop.finish(now)))),
             State::Authorization | State::Update => {
                 self.ok("Bye");
                 self.close();

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use pillarbox_proto_core::auth::{Mechanism, Secret};
-use pillarbox_proto_core::backend::FinishRequest;
+use pillarbox_proto_core::backend::{FinishRequest, Policies};
 use pillarbox_proto_core::mail::Uid;
 
 use super::maildrop::Maildrop;
@@ -15,8 +15,10 @@ pub(crate) enum Job {
     Login(Credentials),
     /// Show a message.
     Retrieve(Retrieve),
+    /// Say what the backend's policies are.
+    Capabilities,
     /// End the session: carry out the deletions.
-    Finish(FinishRequest),
+    Finish(Box<FinishRequest>),
 }
 
 /// How a client proves who it is.
@@ -60,8 +62,10 @@ pub(crate) enum Outcome {
     LoggedIn(Box<Maildrop>),
     /// The login failed. `attempt`: it counts as one of the client's attempts.
     LoginRefused { refusal: Refusal, attempt: bool },
-    /// The message has been handed over whole.
-    Shown(Uid),
+    /// The backend's policies, for CAPA.
+    Capabilities(Policies),
+    /// What was asked of the message has been handed over; with `whole`, that was all of it.
+    Shown { uid: Uid, whole: bool },
     /// The message can't be shown, and has not begun.
     NotShown(Refusal),
     /// The message began, and can't be finished.

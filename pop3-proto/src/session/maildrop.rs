@@ -21,6 +21,8 @@ pub(crate) struct Maildrop {
     uid_validity: UidValidity,
     deleted: UidSet,
     retrieved: UidSet,
+    /// Those of them that were shown whole.
+    read: UidSet,
     /// Octets of all messages, and of those that are not deleted.
     all_octets: u64,
     octets: u64,
@@ -59,6 +61,7 @@ impl Maildrop {
             uid_validity,
             deleted: UidSet::new(),
             retrieved: UidSet::new(),
+            read: UidSet::new(),
             all_octets: 0,
             octets: 0,
             read_only: false,
@@ -122,14 +125,19 @@ impl Maildrop {
         self.octets = self.all_octets;
     }
 
-    /// Notes that a message has been shown.
-    pub(crate) fn retrieved(&mut self, uid: Uid) {
+    /// Notes that a message has been shown, by RETR (`whole`) or TOP.
+    pub(crate) fn retrieved(&mut self, uid: Uid, whole: bool) {
         self.retrieved.insert(uid);
+        if whole {
+            self.read.insert(uid);
+        }
     }
 
     /// What QUIT hands to the backend.
     pub(crate) fn finish(self, now: i64) -> FinishRequest {
-        FinishRequest::new(self.retrieved, self.deleted, now)
+        let mut request = FinishRequest::new(self.retrieved, self.deleted, now);
+        request.read = self.read;
+        request
     }
 
     fn any(&self, number: u32) -> Option<Entry<'_>> {
@@ -185,11 +193,12 @@ mod tests {
         maildrop.reset();
         assert_eq!(maildrop.stat(), (4, all));
         maildrop.delete(1).unwrap();
-        maildrop.retrieved(Uid::new(25).unwrap());
+        maildrop.retrieved(Uid::new(25).unwrap(), true);
+        maildrop.retrieved(Uid::new(5).unwrap(), false);
         let request = maildrop.finish(77);
         assert_eq!(
-            (request.delete.to_string(), request.retrieved.to_string(), request.now),
-            ("5".into(), "25".into(), 77)
+            (request.delete.to_string(), request.retrieved.to_string(), request.read.to_string(), request.now),
+            ("5".into(), "5,25".into(), "25".into(), 77)
         );
     }
 

@@ -11,7 +11,7 @@ mod timing;
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use bytes::{BufMut as _, Bytes};
 use pillarbox_proto_core::auth::{Secret, framing};
@@ -302,12 +302,16 @@ impl Session {
                     self.close();
                 }
             }
-            Outcome::Shown(uid) => {
+            Outcome::Capabilities(policies) => {
+                let login = matches!(self.state, State::Authorization);
+                self.offer().write(&self.config, &policies, login, &mut self.output);
+            }
+            Outcome::Shown { uid, whole } => {
                 if let Some(stuffer) = self.stuffer.take() {
                     stuffer.end(&mut self.output);
                 }
                 if let State::Transaction(maildrop) = &mut self.state {
-                    maildrop.retrieved(uid);
+                    maildrop.retrieved(uid, whole);
                 }
             }
             Outcome::NotShown(refusal) => self.refuse(&refusal),
@@ -344,7 +348,7 @@ impl Session {
         }
         let mut random = [0; 8];
         self.env.random(&mut random);
-        let epoch = self.unix_time();
+        let epoch = unix_time(&*self.env);
         // Just as the client reads it: in characters that reach it as they are, on one line with the greeting, and the
         // only thing in angle brackets there.
         let host: String = self.config.host_name.chars().filter(|char| is_host(*char)).take(255).collect();
@@ -359,11 +363,6 @@ impl Session {
         self.refuse(&Refusal::new("This is a POP3 server"));
         self.close();
         Progress::Worked
-    }
-
-    fn unix_time(&self) -> i64 {
-        let since = self.env.wall_time().duration_since(std::time::SystemTime::UNIX_EPOCH);
-        since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
     }
 
     fn ok(&mut self, text: &str) {
@@ -382,6 +381,12 @@ impl Session {
             self.close();
         }
     }
+}
+
+/// The time of day in seconds since 1970.
+pub(crate) fn unix_time(env: &dyn Env) -> i64 {
+    let since = env.wall_time().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
 
 /// A line of a SASL exchange.

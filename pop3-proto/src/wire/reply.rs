@@ -23,6 +23,8 @@ pub(crate) enum Code {
     Auth,
     /// The maildrop is held by another session (RFC 2449, section 8.1.2).
     InUse,
+    /// The last login was too short a time ago (RFC 2449, section 8.1.1).
+    LoginDelay,
     /// The server is at fault, for now (RFC 3206, section 4).
     SysTemp,
     /// The server is at fault until somebody acts (RFC 3206, section 4).
@@ -34,6 +36,7 @@ impl Code {
         match self {
             Self::Auth => "AUTH",
             Self::InUse => "IN-USE",
+            Self::LoginDelay => "LOGIN-DELAY",
             Self::SysTemp => "SYS/TEMP",
             Self::SysPerm => "SYS/PERM",
         }

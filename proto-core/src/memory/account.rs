@@ -11,9 +11,9 @@ use super::mailbox::MemoryMailbox;
 use super::shelf::{Parcel, Shelf};
 use super::store::{Store, User};
 use crate::backend::{
-    Access, Account, Append, AppendRequest, Copied, CopyRequest, CreateRequest, Error, ListEntry, ListRequest,
-    MailboxId, Namespaces, OpenRequest, Opened, RenameRequest, Result, Status, StatusRequest, copy_by_append,
-    expunge_moved,
+    Access, Account, Append, AppendRequest, Bulletins, Copied, CopyRequest, CreateRequest, Error, Expiry, ListEntry,
+    ListRequest, LoginDelay, MailboxId, Namespaces, OpenRequest, Opened, RenameRequest, Result, Status, StatusRequest,
+    copy_by_append, expunge_moved,
 };
 use crate::mail::MailboxName;
 
@@ -38,7 +38,7 @@ impl MemoryAccount {
     }
 
     /// A mailbox that messages may be added to.
-    fn target(&self, name: &MailboxName) -> Result<Arc<Shelf>> {
+    pub(super) fn target(&self, name: &MailboxName) -> Result<Arc<Shelf>> {
         let shelf = self.find(name)?;
         if shelf.look().access == Access::ReadOnly {
             return Err(Error::NoPermission);
@@ -232,5 +232,17 @@ impl Account for MemoryAccount {
 
     async fn move_to(&self, request: CopyRequest) -> Result<Copied> {
         self.transfer(Call::Move, request).await
+    }
+
+    fn login_delay(&self) -> Option<&dyn LoginDelay> {
+        self.has_login_delay()
+    }
+
+    fn expiry(&self) -> Option<Expiry> {
+        self.has_expiry()
+    }
+
+    fn bulletins(&self) -> Option<&dyn Bulletins> {
+        Some(self)
     }
 }

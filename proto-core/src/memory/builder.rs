@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 
 use super::body::Body;
+use super::policies::Described;
 use super::shelf::{Bounds, Owner};
 use super::store::{Credentials, Shared, Store, User};
 use super::tree::Tree;
@@ -23,6 +24,7 @@ pub struct Builder {
     env: Arc<dyn Env>,
     users: Vec<(String, Vec<Grant>)>,
     shared: Option<String>,
+    pub(super) policies: Described,
     token_refusal: TokenRefusal,
     append_limit: Option<u64>,
     quota: Option<u64>,
@@ -69,6 +71,7 @@ impl Default for Builder {
             env: Arc::new(SystemEnv),
             users: Vec::new(),
             shared: None,
+            policies: Described::default(),
             token_refusal: TokenRefusal::new(),
             append_limit: None,
             quota: None,
@@ -209,6 +212,7 @@ impl Builder {
                 credentials: credentials(grants, &*self.env),
                 tree: Tree::new(Owner::new(self.quota), self.bounds),
                 subscriptions: Mutex::default(),
+                policies: self.policies.of(&name),
             };
             (name, Arc::new(user))
         });
@@ -219,7 +223,8 @@ impl Builder {
             namespaces.shared.push(Namespace { prefix: prefix.clone(), delimiter: Some(DELIMITER) });
             Shared { prefix, tree: Tree::new(Owner::new(None), self.bounds) }
         });
-        let mut store = Store::new(users, shared, namespaces, self.append_limit, self.env);
+        let policies = self.policies.shared(users.values().map(|user| &user.policies));
+        let mut store = Store::new(users, shared, namespaces, policies, self.append_limit, self.env);
         store.token_refusal = self.token_refusal;
         let store = Arc::new(store);
         for (name, user) in &store.users {
@@ -246,7 +251,8 @@ impl Builder {
             };
             match step {
                 Step::Message { message, .. } => {
-                    let parcel = store.parcel(message.flags, message.internal_date, Body::Whole(message.content));
+                    let mut parcel = store.parcel(message.flags, message.internal_date, Body::Whole(message.content));
+                    parcel.expire_stamp = message.expire_stamp;
                     shelf.change(|state| state.add(vec![parcel])).map_err(refused)?;
                 }
                 Step::ReadOnly { .. } => read_only.push(shelf),

@@ -28,6 +28,8 @@ pub struct StoredMessage {
     pub internal_date: DateTime,
     /// Its lasting name, for UIDL.
     pub unique_id: Arc<str>,
+    /// When it was first retrieved over POP3, as the store keeps it for its [`Expiry`](crate::backend::Expiry).
+    pub expire_stamp: Option<Arc<str>>,
     /// Its octets.
     pub content: Bytes,
 }
@@ -65,7 +67,8 @@ impl MemoryBackend {
     /// When the mailbox is not there, or a limit is reached.
     pub fn deliver(&self, user: &str, mailbox: &str, message: impl Into<NewMessage>) -> Result<Uid> {
         let message = message.into();
-        let parcel = self.store.parcel(message.flags, message.internal_date, Body::Whole(message.content));
+        let mut parcel = self.store.parcel(message.flags, message.internal_date, Body::Whole(message.content));
+        parcel.expire_stamp = message.expire_stamp;
         let uids = self.find(user, mailbox)?.change(|state| state.add(vec![parcel]))?;
         uids.first().copied().ok_or(Error::Unavailable(None))
     }
@@ -187,12 +190,13 @@ impl MemoryBackend {
             flags: entry.flags(),
             internal_date: entry.rest.internal_date,
             unique_id: Arc::clone(&entry.rest.unique_id),
+            expire_stamp: entry.rest.expire_stamp.clone(),
             content: entry.rest.body.to_bytes(),
         };
         Ok(state.entries.iter().map(message).collect())
     }
 
-    fn user_of(&self, user: &str) -> Result<&User> {
+    pub(super) fn user_of(&self, user: &str) -> Result<&User> {
         self.store.user(user).map(|user| &**user)
     }
 

@@ -61,6 +61,14 @@ pub enum Call {
     Search,
     /// [`Mailbox::remember`](crate::backend::Mailbox::remember).
     Remember,
+    /// [`Mailbox::finish`](crate::backend::Mailbox::finish).
+    Finish,
+    /// [`LoginDelay::last`](crate::backend::LoginDelay::last).
+    LastLogin,
+    /// [`LoginDelay::replace`](crate::backend::LoginDelay::replace).
+    ReplaceLastLogin,
+    /// [`Bulletins::deliver`](crate::backend::Bulletins::deliver), before each bulletin, and once when there are no more.
+    Bulletin,
 }
 
 /// What a hook lets a call do. The default, [`Outcome::proceed`], is nothing special.

@@ -10,7 +10,7 @@ use super::account::MemoryAccount;
 use super::hook::Call;
 use super::store::{Credentials, User};
 use crate::auth::{Identity, Secret, TokenRefusal, derive_scram_keys};
-use crate::backend::{Account, Authenticator, Backend, Error, Questions, Result, ScramHash, ScramKeys};
+use crate::backend::{Account, Authenticator, Backend, Error, Policies, Questions, Result, ScramHash, ScramKeys};
 use crate::connection::Connection;
 
 /// The least that RFC 7677, section 4, allows: passwords of test suites need no more, and their logins are quick.
@@ -114,6 +114,10 @@ impl Backend for MemoryBackend {
         self.store.hooks.enter(Call::OpenAccount).await?.leave().await;
         let user = Arc::clone(self.store.user(who.user())?);
         Ok(Arc::new(MemoryAccount { store: Arc::clone(&self.store), user }))
+    }
+
+    async fn policies(&self, _connection: &Connection) -> Policies {
+        self.store.announced().await
     }
 }
 

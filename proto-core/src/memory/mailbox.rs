@@ -12,8 +12,8 @@ use super::shelf::{Shelf, State};
 use super::table::{Entry, Table};
 use super::tree::remove_all;
 use crate::backend::{
-    Access, Batch, Changes, ChangesRequest, Error, ExpungeRequest, Expunged, FetchData, FetchRequest, Mailbox, Message,
-    Result, Rows, SearchRequest, StoreRequest, Stored,
+    Access, Batch, Changes, ChangesRequest, Error, ExpungeRequest, Expunged, FetchData, FetchRequest, FinishRequest,
+    Finished, Mailbox, Message, Result, Rows, SearchRequest, StoreRequest, Stored,
 };
 use crate::mail::{ModSeq, Uid, UidSet};
 
@@ -99,6 +99,14 @@ impl Mailbox for MemoryMailbox {
         };
         leave.leave().await;
         Ok(found)
+    }
+
+    async fn finish(&self, request: FinishRequest) -> Result<Finished> {
+        let leave = self.hooks.enter(Call::Finish).await?;
+        self.writable()?;
+        let finished = self.shelf.change(|state| state.finish(&request));
+        leave.leave().await;
+        finished
     }
 
     async fn remember(&self, uid: Uid, summary: Bytes) {

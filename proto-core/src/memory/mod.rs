@@ -1,7 +1,8 @@
 //! A whole mail store in memory, for test suites and examples.
 //!
 //! It does everything that the traits of [`backend`](crate::backend) offer: several users, several sessions on one
-//! mailbox with live updates, mod-sequences, keywords, subscriptions, special uses, shared mailboxes, limits. Besides
+//! mailbox with live updates, mod-sequences, keywords, subscriptions, special uses, shared mailboxes, limits, and the
+//! policies of POP3 maildrops (login delay, expiry, bulletins). Besides
 //! what clients do to it, a test acts on it directly, as another program or another client would
 //! ([`MemoryBackend::deliver`] and its neighbours), and makes it slow or failing ([`MemoryBackend::hook`]).
 //!
@@ -41,6 +42,7 @@ mod direct;
 mod hook;
 mod login;
 mod mailbox;
+mod policies;
 mod search;
 mod shelf;
 mod store;
@@ -88,13 +90,14 @@ pub struct NewMessage {
     content: Bytes,
     flags: Flags,
     internal_date: Option<DateTime>,
+    expire_stamp: Option<Arc<str>>,
 }
 
 impl NewMessage {
     /// A message of these octets, without flags, received now. The octets are served as they are, so lines end with
     /// CRLF; [`crlf`] helps.
     pub fn new(content: impl Into<Bytes>) -> Self {
-        Self { content: content.into(), flags: Flags::NONE, internal_date: None }
+        Self { content: content.into(), flags: Flags::NONE, internal_date: None, expire_stamp: None }
     }
 
     /// With these flags.

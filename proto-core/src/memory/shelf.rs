@@ -73,13 +73,15 @@ pub(super) struct Parcel {
     pub(super) body: Body,
     pub(super) unique_id: Arc<str>,
     pub(super) summary: Option<Bytes>,
+    /// When it was first retrieved over POP3, in seconds since 1970.
+    pub(super) expire_stamp: Option<Arc<str>>,
 }
 
 impl Parcel {
     /// A message that was taken out of another mailbox.
     pub(super) fn of_removed((flags, rest): (Flags, Box<Rest>)) -> Self {
-        let Rest { internal_date, body, unique_id, summary, .. } = *rest;
-        Self { flags, internal_date, body, unique_id, summary }
+        let Rest { internal_date, body, unique_id, summary, expire_stamp, .. } = *rest;
+        Self { flags, internal_date, body, unique_id, summary, expire_stamp }
     }
 }
 
@@ -288,6 +290,7 @@ impl State {
                 body: parcel.body,
                 unique_id: parcel.unique_id,
                 summary: parcel.summary,
+                expire_stamp: parcel.expire_stamp,
             };
             self.entries.push(uid, modseq, &flags, rest);
             uids.push(uid);

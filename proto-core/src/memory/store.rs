@@ -7,6 +7,7 @@ use std::time::UNIX_EPOCH;
 
 use super::body::Body;
 use super::hook::Hooks;
+use super::policies::{SharedPolicies, UserPolicies};
 use super::shelf::{Parcel, Shelf};
 use super::table::Entry;
 use super::tree::Tree;
@@ -21,6 +22,7 @@ pub(super) struct User {
     pub(super) credentials: Credentials,
     pub(super) tree: Tree,
     pub(super) subscriptions: Mutex<BTreeSet<MailboxName>>,
+    pub(super) policies: UserPolicies,
 }
 
 impl User {
@@ -60,6 +62,7 @@ pub(super) struct Store {
     pub(super) users: BTreeMap<String, Arc<User>>,
     pub(super) shared: Option<Shared>,
     pub(super) namespaces: Namespaces,
+    pub(super) policies: SharedPolicies,
     pub(super) append_limit: Option<u64>,
     pub(super) env: Arc<dyn Env>,
     pub(super) hooks: Arc<Hooks>,
@@ -78,6 +81,7 @@ impl Store {
         users: BTreeMap<String, Arc<User>>,
         shared: Option<Shared>,
         namespaces: Namespaces,
+        policies: SharedPolicies,
         append_limit: Option<u64>,
         env: Arc<dyn Env>,
     ) -> Self {
@@ -88,6 +92,7 @@ impl Store {
             users,
             shared,
             namespaces,
+            policies,
             append_limit,
             env,
             hooks: Arc::default(),
@@ -176,6 +181,7 @@ impl Store {
             body: entry.rest.body.clone(),
             unique_id: if moves { Arc::clone(&entry.rest.unique_id) } else { self.next_unique_id() },
             summary: entry.rest.summary.clone(),
+            expire_stamp: entry.rest.expire_stamp.clone(),
         }
     }
 
@@ -186,6 +192,7 @@ impl Store {
             body,
             unique_id: self.next_unique_id(),
             summary: None,
+            expire_stamp: None,
         }
     }
 }

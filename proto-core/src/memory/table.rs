@@ -33,6 +33,7 @@ pub(super) struct Rest {
     pub(super) body: Body,
     pub(super) unique_id: Arc<str>,
     pub(super) summary: Option<Bytes>,
+    pub(super) expire_stamp: Option<Arc<str>>,
 }
 
 /// One message.
@@ -219,6 +220,7 @@ mod tests {
             body: Body::Whole(Bytes::new()),
             unique_id: "x".into(),
             summary: None,
+            expire_stamp: None,
         }
     }
 
