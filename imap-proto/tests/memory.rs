@@ -13,8 +13,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use pillarbox_imap_proto::{Config, ImapConversation};
+use pillarbox_proto_core::backend::Backend;
 use pillarbox_proto_core::conversation::{Conversation, Next};
 use support::client::{env, secure_connection};
+use support::many::{MESSAGES, Many};
 use support::stream::Stream;
 
 thread_local! {
@@ -84,11 +86,11 @@ struct Probe {
 }
 
 impl Probe {
-    fn new(backend: Stream) -> Self {
+    fn new(backend: impl Backend + 'static) -> Self {
         Self::with(backend, Config::default())
     }
 
-    fn with(backend: Stream, config: Config) -> Self {
+    fn with(backend: impl Backend + 'static, config: Config) -> Self {
         let now = Instant::now();
         let base = HELD.get();
         PEAK.set(base);
@@ -99,7 +101,7 @@ impl Probe {
         this
     }
 
-    fn logged_in(backend: Stream) -> Self {
+    fn logged_in(backend: impl Backend + 'static) -> Self {
         let mut this = Self::new(backend);
         this.say(b"a LOGIN alice secret\r\nb SELECT INBOX\r\n");
         assert!(this.last.starts_with(b"b OK"), "{}", this.last.escape_ascii());
@@ -368,4 +370,61 @@ fn an_idle_session_is_small() {
     probe.last = Vec::new();
     let held = HELD.get() - probe.base;
     assert!(held <= 4 * KIB as isize, "{held} octets");
+}
+
+/// What a command on a mailbox of a million scattered messages adds to the heap, and how much it says.
+fn cost(backend: &Many, command: &str) -> (usize, u64) {
+    let mut probe = Probe::logged_in(backend.clone());
+    let (held, before) = (HELD.get(), probe.received);
+    PEAK.set(held);
+    probe.say(format!("c {command}\r\n").as_bytes());
+    // It lets others have their turn.
+    for _ in 0..MESSAGES {
+        if probe.last.starts_with(b"c ") && probe.ended {
+            break;
+        }
+        probe.work();
+    }
+    assert!(probe.last.starts_with(b"c OK"), "{}", probe.last.escape_ascii());
+    ((PEAK.get() - held).try_into().unwrap(), probe.received - before)
+}
+
+#[test]
+fn a_million_hits_are_told_in_pieces() {
+    let backend = Many::new();
+    // The result as a set, of which some parts may stand twice while it is made.
+    let sets = 3 * backend.uids().heap_size();
+    for (command, least) in [
+        ("SEARCH ALL", 6_000_000),
+        ("UID SEARCH RETURN (ALL SAVE COUNT) ALL", 7_000_000),
+        ("SEARCH RETURN (ALL) KEYWORD odd", 3_000_000),
+    ] {
+        let (growth, said) = cost(&backend, command);
+        assert!(said >= least, "{command}: {said} octets");
+        assert!(growth <= BOUND + sets, "{command}: the heap has grown by {} KiB", growth / KIB);
+    }
+}
+
+#[test]
+fn a_million_copies_are_told_in_pieces() {
+    let backend = Many::new();
+    let pairs = MESSAGES as usize * 8;
+    let (growth, said) = cost(&backend, "UID COPY 1:* Work");
+    assert!(said >= 14_000_000, "{said} octets");
+    assert!(growth <= BOUND + pairs, "the heap has grown by {} KiB", growth / KIB);
+}
+
+#[test]
+fn a_million_removals_are_told_in_pieces() {
+    let backend = Many::new();
+    let sets = 2 * backend.uids().heap_size();
+    let mut probe = Probe::logged_in(backend.clone());
+    let (held, before) = (HELD.get(), probe.received);
+    PEAK.set(held);
+    backend.expunge_all();
+    probe.say(b"c NOOP\r\n");
+    assert_eq!(probe.last, b"c OK NOOP completed\r\n");
+    assert!(probe.received - before >= 17_000_000, "{} octets", probe.received - before);
+    let growth = PEAK.get() - held;
+    assert!(growth <= (BOUND + sets) as isize, "the heap has grown by {} KiB", growth / KIB as isize);
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panics")]
 
 pub mod client;
+pub mod many;
 pub mod plain;
 pub mod stream;
 pub mod transcript;

@@ -29,18 +29,18 @@ pub(super) async fn search(context: &Context, mailbox: &dyn Mailbox, request: Se
     let condition = Condition::new(request.query, &mut keys);
     let needs = condition.needs(!keys.is_empty());
     if needs == FetchData::default() {
-        let mut found = Vec::new();
+        let mut found = UidSet::new();
         for (count, uid) in request.within.iter().enumerate() {
             if count % ROWS == ROWS - 1 {
                 context.port.cooperate().await;
             }
             if condition.judge(&Facts::of(&Row::new(uid))) == Some(true) {
-                found.push(uid);
+                found.insert(uid);
             }
         }
-        return Ok(found.into_iter().collect());
+        return Ok(found);
     }
-    let mut found = Vec::new();
+    let mut found = UidSet::new();
     let mut rows = mailbox.fetch(FetchRequest::new(request.within, needs)).await?;
     let mut batch = Batch::new(ROWS, INLINE);
     loop {
@@ -48,14 +48,16 @@ pub(super) async fn search(context: &Context, mailbox: &dyn Mailbox, request: Se
         for row in batch.drain() {
             let uid = row.uid;
             match judge(mailbox, &condition, &keys, row).await {
-                Ok(true) => found.push(uid),
+                Ok(true) => {
+                    found.insert(uid);
+                }
                 // A message that was expunged meanwhile is not found.
                 Ok(false) | Err(Error::Expunged) => {}
                 Err(error) => return Err(error),
             }
         }
         if !more {
-            return Ok(found.into_iter().collect());
+            return Ok(found);
         }
         context.port.cooperate().await;
     }
