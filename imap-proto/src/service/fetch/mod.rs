@@ -7,13 +7,14 @@ mod writer;
 use std::sync::Arc;
 
 use pillarbox_proto_core::backend::{Batch, Error, FetchRequest, Row, StoreOp, StoreRequest};
-use pillarbox_proto_core::mail::{Flags, SystemFlags, UidSet};
+use pillarbox_proto_core::mail::{Flags, SystemFlags, Uid, UidSet};
 
 pub(crate) use plan::Plan;
 
 use super::Context;
 use super::completion::{Completion, OwnedCode};
 use super::reply::{Reply, RowItem};
+use super::report::report;
 use super::select::SelectedMailbox;
 use super::source::Source;
 use crate::wire::encode::Code;
@@ -24,10 +25,13 @@ use writer::Writer;
 const ROWS: usize = 256;
 /// Octets of content that a batch of rows may bring along.
 const INLINE: usize = 128 * 1024;
+/// Messages that can't be read, one after the other, before the store counts as down.
+const PATIENCE: u32 = 100;
 
 /// Tells of messages, batch by batch.
 pub(crate) async fn fetch(context: Context, selected: Arc<SelectedMailbox>, plan: Plan) -> Completion {
-    let mut job = Job { context, selected, told: 0, undecodable: false, items: Arc::clone(&plan.items) };
+    let items = Arc::clone(&plan.items);
+    let mut job = Job { context, selected, told: 0, undecodable: false, unread: None, in_a_row: 0, items };
     match job.run(&plan).await {
         Ok(()) => job.completion(&plan),
         Err(error) => {
@@ -44,6 +48,10 @@ struct Job {
     told: u64,
     /// The content of some part could not be decoded.
     undecodable: bool,
+    /// Messages that could not be read: the first, why, and how many more there are.
+    unread: Option<(Uid, Error, u64)>,
+    /// How many of them came one after the other.
+    in_a_row: u32,
     items: Arc<[RowItem]>,
 }
 
@@ -53,7 +61,7 @@ impl Job {
         let mut rows = self.selected.mailbox.fetch(request).await?;
         loop {
             let mut batch = self.context.port.batch(ROWS, INLINE);
-            let more = rows.next(&mut batch).await?;
+            let more = rows.next(&mut batch).await;
             let marked = if plan.sets_seen && self.selected.is_writable() {
                 self.set_seen(&mut batch).await?
             } else {
@@ -77,7 +85,8 @@ impl Job {
                 }
                 self.context.port.recycle(batch);
             }
-            if !more {
+            // What came before a failure is good.
+            if !more? {
                 self.context.port.settle().await;
                 return Ok(());
             }
@@ -119,6 +128,7 @@ impl Job {
     /// Tells of one message whose content is needed. `note` goes to the session once the client has its flags; before
     /// that, what sets `\Seen` is news to the client however this ends.
     async fn message(&mut self, plan: &Plan, mut row: Row, note: Option<Reply>) -> Result<(), Error> {
+        let uid = row.uid;
         let mut source = Source::new(&*self.selected.mailbox, &mut row);
         let mut writer = Writer::new(&self.context.port, Arc::clone(&self.items), row);
         for view in &plan.views {
@@ -143,14 +153,32 @@ impl Job {
                         writer.finish().await;
                         self.note(note).await;
                     }
-                    return Err(error);
+                    return self.pass_over(uid, error);
                 }
             }
         }
         self.told += 1;
+        self.in_a_row = 0;
         writer.finish().await;
         self.note(note).await;
         source.remember().await;
+        Ok(())
+    }
+
+    /// One message that can't be read is no reason to keep the others from the client. A store that can't read any is.
+    fn pass_over(&mut self, uid: Uid, error: Error) -> Result<(), Error> {
+        self.in_a_row += 1;
+        if matches!(error, Error::MailboxGone) || self.in_a_row >= PATIENCE {
+            return Err(error);
+        }
+        match &mut self.unread {
+            Some((_, _, more)) => {
+                *more += 1;
+                report(&error);
+            }
+            // It is reported with the completion.
+            none => *none = Some((uid, error, 0)),
+        }
         Ok(())
     }
 
@@ -160,7 +188,12 @@ impl Job {
         }
     }
 
-    fn completion(&self, plan: &Plan) -> Completion {
+    fn completion(self, plan: &Plan) -> Completion {
+        if let Some((uid, error, more)) = self.unread {
+            let others = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let text = format!("Could not read the message with UID {}{others}: {error}", uid.get());
+            return Completion { text: text.into(), ..error.into() };
+        }
         if self.undecodable {
             return Completion::no("Some content has an unknown transfer encoding")
                 .with(OwnedCode::Plain(Code::UnknownCte));
