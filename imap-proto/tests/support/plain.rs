@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use pillarbox_proto_core::auth::{Identity, Secret};
+use pillarbox_proto_core::auth::{Identity, Secret, TokenRefusal};
 use pillarbox_proto_core::backend::*;
 use pillarbox_proto_core::connection::Connection;
 use pillarbox_proto_core::mail::{MailboxName, ModSeq, Uid};
@@ -41,6 +41,22 @@ impl Authenticator for Plain {
 
     async fn check_certificate(&self, connection: &Connection) -> Result<Identity> {
         self.0.check_certificate(connection).await
+    }
+
+    async fn check_token(&self, connection: &Connection, user: Option<&str>, token: &Secret) -> Result<Identity> {
+        self.0.check_token(connection, user, token).await
+    }
+
+    fn token_refusal(&self, connection: &Connection) -> TokenRefusal {
+        self.0.token_refusal(connection)
+    }
+
+    async fn anonymous(&self, connection: &Connection, trace: Option<&str>) -> Result<Identity> {
+        self.0.anonymous(connection, trace).await
+    }
+
+    async fn shared_secret(&self, connection: &Connection, user: &str) -> Result<Option<Secret>> {
+        self.0.shared_secret(connection, user).await
     }
 }
 
