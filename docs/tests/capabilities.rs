@@ -50,6 +50,8 @@ fn backend(everything: bool) -> Arc<Asked> {
     questions.token = everything;
     questions.certificate = everything;
     questions.shared_secret = everything;
+    questions.cram_md5 = everything;
+    questions.anonymous = everything;
     let store = MemoryBackend::builder().user("ada", "secret").build().unwrap();
     Arc::new(Asked { store, questions })
 }

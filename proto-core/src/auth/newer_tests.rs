@@ -342,10 +342,7 @@ fn anonymous() {
     assert_eq!(identity(step(&mut exchange, &users, "sirhc")), Identity::new("guest"));
     assert_eq!(users.asked(), [r#"trace Some("sirhc")"#]);
     for (sent, heard) in [("", "trace None"), ("tim\r\n[root]", r#"trace Some("tim??[root]")"#)] {
-        assert_eq!(
-            identity(step(&mut newer_tests::exchange(Mechanism::Anonymous), &users, sent)).user(),
-            "guest"
-        );
+        assert_eq!(identity(step(&mut newer_tests::exchange(Mechanism::Anonymous), &users, sent)).user(), "guest");
         assert_eq!(users.asked(), [heard]);
     }
     let long = "\u{e9}".repeat(256);
