@@ -34,6 +34,7 @@ mod envelope;
 mod field;
 mod fold;
 mod header_search;
+mod html;
 mod nstring;
 mod params;
 mod parser;

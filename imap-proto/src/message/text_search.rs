@@ -3,7 +3,8 @@
 //! BODY looks at text parts, decoded, also in messages within the message, but at no header; parts of type message that
 //! are no messages (delivery reports) count as text. TEXT looks at those and at all headers, those of parts included.
 //! Other parts, and what stands before, between and after the parts of a multipart, are not looked at; the body of a
-//! multipart without parts is.
+//! multipart without parts is. A part of type text/html is looked at twice: as it was sent, which has the addresses of its
+//! links, and as it reads, where neither tags nor character references hide words.
 
 use std::ops::Range;
 
@@ -11,6 +12,7 @@ use super::binary::{BinaryDecoder, TransferEncoding};
 use super::charset::{Charset, TextDecoder};
 use super::decode::decode_header;
 use super::fold::{Folder, Needle};
+use super::html::HtmlText;
 use super::parser::MAX_FIELD;
 use super::structure::{Part, PartKind, Structure};
 
@@ -56,6 +58,8 @@ pub struct TextSearch<'n> {
     /// What of the current segment has been read, if anything has.
     reader: Option<Reader>,
     matcher: Matcher,
+    /// For the words of HTML.
+    words: Matcher,
 }
 
 #[derive(Debug)]
@@ -67,12 +71,12 @@ struct Segment {
 #[derive(Clone, Copy, Debug)]
 enum SegmentKind {
     Header,
-    Text { encoding: TransferEncoding, charset: Option<Charset> },
+    Text { encoding: TransferEncoding, charset: Option<Charset>, html: bool },
 }
 
 enum Reader {
     Header { field: Vec<u8>, at_line_start: bool },
-    Text { binary: BinaryDecoder, text: TextDecoder },
+    Text { binary: BinaryDecoder, text: TextDecoder, html: Option<HtmlText> },
 }
 
 impl std::fmt::Debug for Reader {
@@ -105,8 +109,8 @@ impl<'n> TextSearch<'n> {
         }
         segments.retain(|segment| !segment.range.is_empty());
         segments.sort_by_key(|segment| segment.range.start);
-        let matcher = Matcher { window: Vec::new(), folder: Folder::default(), longest };
-        Self { keys, segments, current: 0, offset: 0, reader: None, matcher }
+        let matcher = || Matcher { window: Vec::new(), folder: Folder::default(), longest };
+        Self { keys, segments, current: 0, offset: 0, reader: None, matcher: matcher(), words: matcher() }
     }
 
     /// Searches a message that is in memory. The answers are in the order of the keys.
@@ -192,17 +196,30 @@ impl<'n> TextSearch<'n> {
                     self.field(field);
                 }
             }
-            Reader::Text { binary, text } => {
+            Reader::Text { binary, text, html } => {
                 let mut decoded = Vec::new();
                 if last {
                     std::mem::replace(binary, BinaryDecoder::new(TransferEncoding::Identity)).finish(&mut decoded);
                 } else {
                     binary.decode(octets, &mut decoded);
                 }
-                let (matcher, keys) = (&mut self.matcher, &mut self.keys);
-                text.decode(&decoded, last, |text| matcher.push(text, keys, TextScope::Body));
+                let (matcher, words, keys) = (&mut self.matcher, &mut self.words, &mut self.keys);
+                let mut read = String::new();
+                text.decode(&decoded, last, |text| {
+                    matcher.push(text, keys, TextScope::Body);
+                    if let Some(html) = html {
+                        html.push(text, &mut read);
+                        words.push(&read, keys, TextScope::Body);
+                        read.clear();
+                    }
+                });
                 if last {
                     matcher.end(keys, TextScope::Body);
+                    if let Some(html) = html {
+                        html.finish(&mut read);
+                        words.push(&read, keys, TextScope::Body);
+                        words.end(keys, TextScope::Body);
+                    }
                 }
             }
         }
@@ -221,9 +238,10 @@ impl SegmentKind {
     fn reader(self) -> Reader {
         match self {
             Self::Header => Reader::Header { field: Vec::new(), at_line_start: true },
-            Self::Text { encoding, charset } => Reader::Text {
+            Self::Text { encoding, charset, html } => Reader::Text {
                 binary: BinaryDecoder::new(encoding),
                 text: charset.map_or_else(TextDecoder::unlabelled, Charset::stream),
+                html: html.then(HtmlText::default),
             },
         }
     }
@@ -234,6 +252,7 @@ fn text_of(structure: &Structure, part: &Part) -> Option<Segment> {
         PartKind::Leaf if part.is_type(b"text") || part.is_type(b"message") => SegmentKind::Text {
             encoding: part.transfer_encoding(),
             charset: part.param(b"charset").and_then(|label| Charset::for_label(&label)),
+            html: part.is(b"text", b"html"),
         },
         PartKind::Multipart => {
             // The one empty part that stands for none lies at the end of the body.
@@ -241,7 +260,7 @@ fn text_of(structure: &Structure, part: &Part) -> Option<Segment> {
             if only.header.start < part.body.end || part.children.len() > 1 {
                 return None;
             }
-            SegmentKind::Text { encoding: TransferEncoding::Identity, charset: None }
+            SegmentKind::Text { encoding: TransferEncoding::Identity, charset: None, html: false }
         }
         _ => return None,
     };
@@ -294,8 +313,12 @@ mod tests {
 
     #[test]
     fn what_is_kept_does_not_grow_with_the_message() {
-        for header in ["", "Content-Type: text/plain; charset=utf-8\r\n", "Content-Type: text/plain; charset=utf-7\r\n"]
-        {
+        for header in [
+            "",
+            "Content-Type: text/plain; charset=utf-8\r\n",
+            "Content-Type: text/plain; charset=utf-7\r\n",
+            "Content-Type: text/html\r\n",
+        ] {
             let mut message = format!("{header}\r\n").into_bytes();
             message.resize(4_000_000, b'x');
             let structure = Structure::parse(&message);
@@ -303,7 +326,8 @@ mod tests {
             let mut search = TextSearch::new(&structure, &[TextKey { needle: &needle, scope: TextScope::Text }]);
             for piece in message.chunks(100_000) {
                 search.push(piece);
-                assert!(search.matcher.window.capacity() <= 16 * PIECE, "{}", search.matcher.window.capacity());
+                let kept = search.matcher.window.capacity().max(search.words.window.capacity());
+                assert!(kept <= 16 * PIECE, "{kept}");
             }
             assert_eq!(search.finish(), [false]);
         }

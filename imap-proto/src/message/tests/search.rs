@@ -174,3 +174,31 @@ fn stops_when_everything_is_found() {
     assert!(search.is_done());
     assert_eq!(search.finish(), [true]);
 }
+
+#[test]
+fn html_is_searched_as_it_reads_and_as_it_was_sent() {
+    let message = r#"Content-Type: text/HTML; charset=utf-8
+Content-Transfer-Encoding: quoted-printable
+
+<html><head><style>p { color: puce }</style></head><p>Un caf&eacute; cr&#232;me, s&=
+#x27;il&nbsp;vous <b>pl</b>a&icirc;t<br>merci</p>
+<a href=3D"https://example.org/unsubscribe">no
+more</a></html>"#;
+    for text in [
+        "café",
+        "CRÈME, s'il vous plaît",
+        "plaît merci",
+        "caf&eacute;",
+        "example.org/unsubscribe",
+        "puce",
+        "no more",
+        "<b>pl",
+    ] {
+        assert!(body_has(message, text), "{text}");
+    }
+    for text in ["plaîtmerci", "cafe;", "crèmes"] {
+        assert!(!body_has(message, text), "{text}");
+    }
+    let plain = "Content-Type: text/plain\n\ncaf&eacute; <b>pl</b>ait\n";
+    assert!(!body_has(plain, "café") && !body_has(plain, "plait"));
+}
