@@ -13,12 +13,20 @@ use pillarbox_pop3_proto::{Config, Pop3Conversation, Pop3Service};
 use pillarbox_proto_core::backend::Backend;
 use pillarbox_proto_core::connection::{SessionId, TlsInfo};
 use pillarbox_proto_core::conversation::{Conversation, Next, Upgraded};
-use pillarbox_proto_core::env::FixedEnv;
+use pillarbox_proto_core::env::{FixedEnv, VirtualEnv};
 use pillarbox_proto_core::{Connection, Env};
 
-/// A clock that stands at one of the RFC's dates, and bytes that are always the same.
+/// One of the RFC's dates.
+pub const THEN: Duration = Duration::from_secs(697_170_952);
+
+/// A clock that stands at that date, and bytes that are always the same.
 pub fn env() -> Arc<dyn Env> {
-    Arc::new(FixedEnv { now: SystemTime::UNIX_EPOCH + Duration::from_secs(697_170_952), byte: 0x2a })
+    Arc::new(FixedEnv { now: SystemTime::UNIX_EPOCH + THEN, byte: 0x2a })
+}
+
+/// The same with a clock that can be moved.
+pub fn clock() -> Arc<VirtualEnv> {
+    Arc::new(VirtualEnv::new(SystemTime::UNIX_EPOCH + THEN, 0x2a))
 }
 
 #[derive(Default)]
@@ -47,8 +55,12 @@ impl Client {
     }
 
     pub fn connect_as(backend: Arc<dyn Backend>, config: Config, connection: Connection) -> Self {
+        Self::connect_at(backend, config, connection, env())
+    }
+
+    pub fn connect_at(backend: Arc<dyn Backend>, config: Config, connection: Connection, env: Arc<dyn Env>) -> Self {
         let now = Instant::now();
-        let conversation = Pop3Service::new(backend, config, env()).connect(connection, now);
+        let conversation = Pop3Service::new(backend, config, env).connect(connection, now);
         Self { conversation, now, received: Vec::new(), asked: None, flag: Arc::default() }
     }
 

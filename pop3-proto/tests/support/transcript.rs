@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `# text` | a remark |
 //! | `! word ...` | the world: before the first other line how it is, later what happens to it; see [`Action`] |
+//! | `! message word ...` | a message in Tim's mailbox: `deleted`, or `stamp=text` of its first retrieval |
 //! | `M: text` | a line of the message that the last `! message` began |
 //! | `C: text` | the client sends this line and CRLF; `\xHH` stands for an octet |
 //! | `S: text` | the server sends this line and CRLF; `\xHH` stands for an octet |
@@ -11,21 +12,25 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use pillarbox_pop3_proto::Config;
+use pillarbox_proto_core::Env;
 use pillarbox_proto_core::auth::TokenRefusal;
-use pillarbox_proto_core::backend::{Backend, Error};
+use pillarbox_proto_core::backend::{Backend, Error, Expiry, StoreOp};
 use pillarbox_proto_core::connection::{ChannelBinding, Connection, SessionId, TlsInfo, TlsMode};
 use pillarbox_proto_core::conversation::{Control, Conversation, Layer, Next};
-use pillarbox_proto_core::mail::SystemFlags;
-use pillarbox_proto_core::memory::{Builder, Call, MemoryBackend, Outcome};
+use pillarbox_proto_core::env::VirtualEnv;
+use pillarbox_proto_core::mail::{SystemFlags, Uid};
+use pillarbox_proto_core::memory::{Builder, Call, MemoryBackend, NewMessage, Outcome};
 
 use super::Client;
 
 pub struct Transcript {
     pub path: PathBuf,
     world: Vec<Vec<String>>,
-    messages: Vec<String>,
+    messages: Vec<(Vec<String>, String)>,
     steps: Vec<Step>,
 }
 
@@ -56,13 +61,14 @@ fn parse(path: PathBuf) -> Transcript {
             "! " => {
                 let words: Vec<String> = rest.split(' ').map(str::to_owned).collect();
                 match words[0].as_str() {
-                    "message" => transcript.messages.push(String::new()),
+                    "message" => transcript.messages.push((words[1..].to_vec(), String::new())),
                     _ if transcript.steps.is_empty() => transcript.world.push(words),
                     _ => transcript.steps.push(Step::Act(words)),
                 }
             }
             "M:" => {
-                let message = transcript.messages.last_mut().unwrap_or_else(|| panic!("{place}: no message begins"));
+                let (_, message) =
+                    transcript.messages.last_mut().unwrap_or_else(|| panic!("{place}: no message begins"));
                 message.push_str(rest);
                 message.push_str("\r\n");
             }
@@ -203,20 +209,31 @@ pub fn record(transcript: &Transcript) -> String {
 struct Stage {
     backend: MemoryBackend,
     config: Config,
+    connection: Connection,
+    clock: Arc<VirtualEnv>,
     client: Client,
     others: Vec<Client>,
 }
 
 impl Stage {
     fn new(transcript: &Transcript) -> Self {
+        let clock = super::clock();
         let mut builder: Builder = MemoryBackend::builder()
-            .env(super::env())
+            .env(Arc::clone(&clock) as Arc<_>)
             .user("tim", "tanstaaf")
             .user("mrose", "tanstaaf")
             .certificate("fred", *b"a certificate")
             .may_act_as("tim", "mrose");
-        for message in &transcript.messages {
-            builder = builder.message("tim", "INBOX", SystemFlags::default(), message.clone());
+        for (words, text) in &transcript.messages {
+            let mut message = NewMessage::new(text.clone());
+            for word in words {
+                message = match word.strip_prefix("stamp=") {
+                    Some(stamp) => message.expire_stamp(stamp),
+                    None if word == "deleted" => message.flags(SystemFlags::DELETED),
+                    None => panic!("a message can't be {word}"),
+                };
+            }
+            builder = builder.deliver("tim", "INBOX", message);
         }
         let mut config = Config::default();
         config.host_name = "pop.example.org".into();
@@ -249,16 +266,31 @@ impl Stage {
                 ["secret", user, secret] => builder = builder.shared_secret(user, secret),
                 ["anonymous", user] => builder = builder.anonymous(user),
                 ["plaintext", "no"] => config.allow_plaintext = false,
+                ["login-delay", seconds] => builder = builder.login_delay(seconds.parse().unwrap()),
+                ["login-delay-of", user, seconds] => {
+                    builder = builder.login_delay_of(user, seconds.parse().unwrap());
+                }
+                ["expire", days] => builder = builder.expiry(Expiry::after(days.parse().unwrap())),
+                ["expire-delete", days] => builder = builder.expiry(Expiry::after(days.parse().unwrap()).deleting()),
+                ["expire-of", user, days] => {
+                    builder = builder.expiry_of(user, days.parse().ok().map(Expiry::after));
+                }
+                ["undelete"] => config.undelete = true,
                 ["read-only"] => builder = builder.read_only("tim", "INBOX"),
                 _ => hidden.push(words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>()),
             }
         }
         let backend = builder.build().unwrap();
         let shared: Arc<dyn Backend> = Arc::new(backend.clone());
-        let client = Client::connect_as(shared, config.clone(), connection);
-        let mut stage = Self { backend, config, client, others: Vec::new() };
+        let client = Client::connect_at(shared, config.clone(), connection.clone(), Arc::clone(&clock) as Arc<_>);
+        let mut stage = Self { backend, config, connection, clock, client, others: Vec::new() };
         hidden.iter().for_each(|words| stage.act(words));
         stage
+    }
+
+    fn connect(&self) -> Client {
+        let backend = Arc::new(self.backend.clone());
+        Client::connect_at(backend, self.config.clone(), self.connection.clone(), Arc::clone(&self.clock) as Arc<_>)
     }
 
     /// What happens to the world.
@@ -268,6 +300,48 @@ impl Stage {
             // The client is done with sending.
             ["eof"] => self.client.conversation.handle_eof(self.client.now),
             ["handshake"] => self.client.secure(),
+            // The connection is lost, if it has not ended, and the client connects again.
+            ["again"] => self.client = self.connect(),
+            // The clock on the wall goes on, or is set back.
+            ["clock", by] => {
+                let (sign, seconds) = by.split_at(1);
+                let by = Duration::from_secs(seconds.parse().unwrap());
+                let now = self.clock.wall_time();
+                self.clock.set(if sign == "-" { now - by } else { now + by });
+            }
+            // The time of the last login as it is recorded for this user.
+            ["last-login", user, expected] => {
+                let last = self.backend.last_login(user).unwrap();
+                assert_eq!(last.map_or("none".to_owned(), |last| last.to_string()), expected, "the last login");
+            }
+            ["bulletin", number] => {
+                let text = format!("Subject: bulletin {number}\r\n\r\nHear, hear.\r\n");
+                self.backend.post_bulletin(text);
+            }
+            // So many bulletins Tim has had, or is made to have had.
+            ["had", expected] => assert_eq!(self.backend.bulletins_had("tim").unwrap().to_string(), expected),
+            ["has-had", count] => self.backend.set_bulletins_had("tim", count.parse().unwrap()).unwrap(),
+            // An IMAP client sets a message's \Deleted, or takes it away.
+            ["mark" | "unmark", uid] => {
+                let op = if words[0] == "mark" { StoreOp::Add } else { StoreOp::Remove };
+                let uid = Uid::new(uid.parse().unwrap()).unwrap();
+                self.backend.store_flags("tim", "INBOX", uid, op, SystemFlags::DELETED).unwrap();
+            }
+            // The stamps of Tim's messages.
+            ["stamps", ..] => {
+                let stored = self.backend.messages("tim", "INBOX").unwrap();
+                let stamps: Vec<String> =
+                    stored.iter().map(|message| message.expire_stamp.as_deref().unwrap_or("none").to_owned()).collect();
+                assert_eq!(stamps, words[1..], "the stamps");
+            }
+            // Which of Tim's messages have a flag.
+            ["seen" | "deleted", ..] => {
+                let flag = if words[0] == "seen" { SystemFlags::SEEN } else { SystemFlags::DELETED };
+                let mut stored = self.backend.messages("tim", "INBOX").unwrap();
+                stored.retain(|message| message.flags.system.contains(flag));
+                let uids: Vec<String> = stored.iter().map(|message| message.uid.to_string()).collect();
+                assert_eq!(uids, words[1..], "the messages that have the flag");
+            }
             ["wait", seconds] => self.client.pass(seconds.parse().unwrap()),
             ["shutdown", ..] => {
                 let text = words[1..].join(" ").into();
@@ -279,7 +353,7 @@ impl Stage {
             }
             // Another program removes a message from Tim's mailbox.
             ["removed", uid] => {
-                let uid = pillarbox_proto_core::mail::Uid::new(uid.parse().unwrap()).unwrap();
+                let uid = Uid::new(uid.parse().unwrap()).unwrap();
                 self.backend.expunge("tim", "INBOX", uid).unwrap();
             }
             ["delivered"] => {
@@ -287,7 +361,7 @@ impl Stage {
             }
             // Another session of this user has the maildrop.
             ["held", user] => {
-                let mut other = Client::connect(Arc::new(self.backend.clone()), self.config.clone());
+                let mut other = self.connect();
                 other.say(&format!("USER {user}\r\nPASS tanstaaf\r\n"));
                 self.others.push(other);
             }
@@ -310,6 +384,14 @@ impl Stage {
                     made if made != call => Outcome::proceed(),
                     _ if unavailable => Outcome::fail(Error::Unavailable(None)),
                     _ => Outcome::fail(Error::Corrupt(None)),
+                });
+            }
+            // Bulletins fail from this one on.
+            ["bulletins-fail-from", number] => {
+                let left = AtomicUsize::new(number.parse().unwrap());
+                self.backend.hook(move |made| match made {
+                    Call::Bulletin if left.fetch_sub(1, Ordering::SeqCst) <= 1 => Outcome::fail(Error::OverQuota),
+                    _ => Outcome::proceed(),
                 });
             }
             ["mended"] => self.backend.unhook(),
