@@ -1,11 +1,14 @@
 //! CREATE, DELETE, RENAME, SUBSCRIBE and UNSUBSCRIBE (RFC 9051, sections 6.3.4 to 6.3.8).
 
+use std::sync::Arc;
+
 use pillarbox_proto_core::backend::{CreateRequest, RenameRequest};
 use pillarbox_proto_core::mail::{MailboxName, SpecialUse};
 
 use super::Context;
 use super::completion::Completion;
 use super::reply::Reply;
+use super::select::SelectedMailbox;
 use crate::wire::encode::Code;
 
 /// Why a name can't be given to a mailbox.
@@ -62,8 +65,13 @@ pub(crate) async fn delete(context: Context, name: MailboxName, selected: bool) 
     }
 }
 
-/// RENAME.
-pub(crate) async fn rename(context: Context, from: MailboxName, to: MailboxName) -> Completion {
+/// RENAME. `selected`: the mailbox that this session has selected, whose new name the client knows by itself.
+pub(crate) async fn rename(
+    context: Context,
+    from: MailboxName,
+    to: MailboxName,
+    selected: Option<Arc<SelectedMailbox>>,
+) -> Completion {
     let delimiter = context.account.delimiter();
     if to.is_inbox() {
         return Completion::no("INBOX exists already").with(Code::AlreadyExists);
@@ -74,8 +82,22 @@ pub(crate) async fn rename(context: Context, from: MailboxName, to: MailboxName)
     if !from.is_inbox() && delimiter.is_some_and(|delimiter| to.is_inferior_to(&from, delimiter)) {
         return Completion::no("A mailbox can't become its own child").with(Code::Cannot);
     }
+    let renamed = selected.and_then(|selected| {
+        let name = selected.name();
+        let moved = match delimiter {
+            _ if from.is_inbox() => None,
+            Some(delimiter) => name.replace_prefix(&from, &to, delimiter).ok().flatten(),
+            None => (name == from).then(|| to.clone()),
+        };
+        Some((selected, moved?))
+    });
     match context.account.rename(RenameRequest::new(from, to)).await {
-        Ok(()) => Completion::ok("RENAME completed"),
+        Ok(()) => {
+            if let Some((selected, name)) = renamed {
+                selected.set_name(name);
+            }
+            Completion::ok("RENAME completed")
+        }
         Err(error) => error.into(),
     }
 }

@@ -134,7 +134,8 @@ impl Session {
             }
             CommandBody::Rename(Rename { from, to }) => {
                 let (from, to) = (self.name(*from)?, self.name(*to)?);
-                Ok(self.change(mailboxes::rename(context, from, to), Telling::All))
+                let selected = self.selected_mailbox().cloned();
+                Ok(self.change(mailboxes::rename(context, from, to, selected), Telling::All))
             }
             CommandBody::Subscribe(mailbox) => {
                 let name = self.name(*mailbox)?;

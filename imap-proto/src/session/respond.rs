@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use pillarbox_proto_core::backend::{Access, Batch, Changes, Fate, Row};
 use pillarbox_proto_core::conversation::Next;
-use pillarbox_proto_core::mail::{DateTime, Keywords, SystemFlags, Uid, UidSet};
+use pillarbox_proto_core::mail::{DateTime, Keywords, MailboxName, SystemFlags, Uid, UidSet};
 
 use super::pieces::Pending;
 use super::view::View;
@@ -237,11 +237,7 @@ impl Session {
         match changes.fate {
             Fate::Deleted => return self.bye("The selected mailbox has been deleted"),
             Fate::Recreated => return self.bye("The selected mailbox has been recreated"),
-            Fate::Renamed(ref name) => {
-                if let Some(mailbox) = self.selected_mailbox() {
-                    mailbox.set_name(name.clone());
-                }
-            }
+            Fate::Renamed(ref name) => self.renamed(name),
             _ => {}
         }
         let Some(selected) = &mut self.selected else { return };
@@ -265,6 +261,22 @@ impl Session {
             selected.view.note_present(present);
         }
         self.write_in_pieces(Pending::Changes(changes));
+    }
+
+    /// Others have renamed the mailbox, which clients that know OLDNAME are told (RFC 9051, section 6.3.6). What this
+    /// client has renamed itself has its new name already.
+    fn renamed(&mut self, name: &MailboxName) {
+        let Some(mailbox) = self.selected_mailbox().cloned() else { return };
+        let old = mailbox.name();
+        if old == *name {
+            return;
+        }
+        mailbox.set_name(name.clone());
+        if self.rev2 {
+            let delimiter = self.account.as_ref().and_then(|account| account.delimiter());
+            let extras = ListExtras { old_name: Some(&old), ..ListExtras::default() };
+            encode::list(self.output.tail_mut(), [], delimiter, name, extras, true);
+        }
     }
 
     /// What is told of changes once the removals have been.
