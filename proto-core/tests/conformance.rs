@@ -6,16 +6,19 @@ use std::sync::Arc;
 
 use futures::executor::block_on;
 use pillarbox_proto_core::auth::Identity;
+use pillarbox_proto_core::backend::Expiry;
 use pillarbox_proto_core::conformance::{Options, Subject, Verdict, check_all, check_with, checks};
 use pillarbox_proto_core::memory::{Builder, Call, MemoryBackend, Outcome};
 use pillarbox_proto_core::{Connection, Signal};
 
 fn subject(backend: MemoryBackend) -> Subject {
-    Subject::new(Arc::new(backend), Connection::default(), Identity::new("alice"))
+    Subject::new(Arc::new(backend), Connection::default(), Identity::new("alice")).bulletins(3)
 }
 
 fn described() -> Builder {
-    MemoryBackend::builder().user("alice", "secret").user("bob", "hidden")
+    let builder = MemoryBackend::builder().user("alice", "secret").user("bob", "hidden");
+    let builder = builder.login_delay(60).login_delay_of("bob", 90).expiry(Expiry::after(7)).expiry_of("bob", None);
+    builder.bulletin("Subject: a\r\n\r\n").bulletin("Subject: b\r\n\r\n").bulletin("Subject: c\r\n\r\n")
 }
 
 #[test]

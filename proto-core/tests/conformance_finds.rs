@@ -36,6 +36,16 @@ enum Fault {
     DeletesInbox,
     RenamesByCopy,
     Panics,
+    RecordsWithoutLooking,
+    RecordsInTwoSteps,
+    HidesPolicies,
+    TellsShortDelay,
+    ExpiresEarly,
+    ExpiresWhatIsNotKnown,
+    RemovesWhatWasMarked,
+    ForgetsWhatWasRead,
+    RepeatsBulletins,
+    NotesBulletinsLate,
 }
 
 const FAULTS: &[(Fault, &str)] = &[
@@ -58,6 +68,16 @@ const FAULTS: &[(Fault, &str)] = &[
     (Fault::DeletesInbox, "create-delete"),
     (Fault::RenamesByCopy, "drop-rename"),
     (Fault::Panics, "subscriptions"),
+    (Fault::RecordsWithoutLooking, "login-delay"),
+    (Fault::RecordsInTwoSteps, "drop-login-delay"),
+    (Fault::HidesPolicies, "policies"),
+    (Fault::TellsShortDelay, "policies"),
+    (Fault::ExpiresEarly, "finish-expiry"),
+    (Fault::ExpiresWhatIsNotKnown, "finish-expiry"),
+    (Fault::RemovesWhatWasMarked, "finish-marks"),
+    (Fault::ForgetsWhatWasRead, "finish-marks"),
+    (Fault::RepeatsBulletins, "bulletins"),
+    (Fault::NotesBulletinsLate, "drop-bulletins"),
 ];
 
 #[test]
@@ -68,8 +88,9 @@ fn every_fault_is_found() {
 
 async fn is_found(fault: Fault, check: &str) {
     let fresh = move || async move {
-        let inner = MemoryBackend::builder().user("alice", "secret").build().unwrap();
-        Subject::new(Arc::new(Faulty { inner, fault }), Connection::default(), Identity::new("alice"))
+        let builder = MemoryBackend::builder().user("alice", "secret").login_delay(60).expiry(Expiry::after(7));
+        let inner = builder.bulletin("Subject: a\r\n\r\n").bulletin("Subject: b\r\n\r\n").build().unwrap();
+        Subject::new(Arc::new(Faulty { inner, fault }), Connection::default(), Identity::new("alice")).bulletins(2)
     };
     let mut options = Options::default();
     options.only = Some(check.to_owned());
@@ -95,13 +116,24 @@ impl Authenticator for Faulty {
 impl Backend for Faulty {
     async fn open(&self, connection: &Connection, who: &Identity) -> Result<Arc<dyn Account>> {
         let inner = Backend::open(&self.inner, connection, who).await?;
-        Ok(Arc::new(FaultyAccount { inner, fault: self.fault }))
+        Ok(Arc::new(FaultyAccount { inner, fault: self.fault, store: self.inner.clone() }))
+    }
+
+    async fn policies(&self, connection: &Connection) -> Policies {
+        let mut policies = self.inner.policies(connection).await;
+        match self.fault {
+            Fault::HidesPolicies => return Policies::default(),
+            Fault::TellsShortDelay => policies.login_delay = Some(59),
+            _ => {}
+        }
+        policies
     }
 }
 
 struct FaultyAccount {
     inner: Arc<dyn Account>,
     fault: Fault,
+    store: MemoryBackend,
 }
 
 /// Waits once.
@@ -214,6 +246,65 @@ impl Account for FaultyAccount {
         wait().await;
         expunge_moved(&*from, &copied).await?;
         Ok(copied)
+    }
+
+    fn login_delay(&self) -> Option<&dyn LoginDelay> {
+        Some(self)
+    }
+
+    fn expiry(&self) -> Option<Expiry> {
+        self.inner.expiry()
+    }
+
+    fn bulletins(&self) -> Option<&dyn Bulletins> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl LoginDelay for FaultyAccount {
+    fn seconds(&self) -> u32 {
+        60
+    }
+
+    async fn last(&self) -> Result<Option<i64>> {
+        self.store.last_login("alice")
+    }
+
+    async fn replace(&self, last: Option<i64>, with: Option<i64>) -> Result<bool> {
+        let inner = self.inner.login_delay().unwrap();
+        match self.fault {
+            Fault::RecordsWithoutLooking => self.store.set_last_login("alice", with).map(|()| true),
+            Fault::RecordsInTwoSteps => {
+                let replaced = inner.replace(last, None).await?;
+                wait().await;
+                Ok(replaced && inner.replace(None, with).await?)
+            }
+            _ => inner.replace(last, with).await,
+        }
+    }
+}
+
+#[async_trait]
+impl Bulletins for FaultyAccount {
+    async fn deliver(&self) -> Result<u64> {
+        let had = self.store.bulletins_had("alice")?;
+        let delivered = self.inner.bulletins().unwrap().deliver().await?;
+        match self.fault {
+            // As if two sessions had looked before one of them wrote.
+            Fault::RepeatsBulletins => {
+                self.store.set_bulletins_had("alice", 0)?;
+                return self.inner.bulletins().unwrap().deliver().await;
+            }
+            Fault::NotesBulletinsLate => {
+                let now = self.store.bulletins_had("alice")?;
+                self.store.set_bulletins_had("alice", had)?;
+                wait().await;
+                self.store.set_bulletins_had("alice", now)?;
+            }
+            _ => {}
+        }
+        Ok(delivered)
     }
 }
 
@@ -341,6 +432,17 @@ impl Mailbox for FaultyMailbox {
             request.only_deleted = false;
         }
         self.inner.expunge(request).await
+    }
+
+    async fn finish(&self, mut request: FinishRequest) -> Result<Finished> {
+        match self.fault {
+            Fault::ExpiresEarly if request.retrieved.is_empty() => request.now += 1,
+            Fault::ExpiresWhatIsNotKnown => request.known = UidSet::full(),
+            Fault::RemovesWhatWasMarked => request.delete.union_with(&request.marked),
+            Fault::ForgetsWhatWasRead => request.read = UidSet::new(),
+            _ => {}
+        }
+        self.inner.finish(request).await
     }
 }
 

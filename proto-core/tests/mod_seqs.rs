@@ -33,6 +33,10 @@ impl Backend for Plain {
         let account = Backend::open(&self.store, connection, who).await?;
         Ok(self.mod_seqs.wrap(who.user(), Arc::new(PlainAccount(account))))
     }
+
+    async fn policies(&self, connection: &Connection) -> Policies {
+        self.store.policies(connection).await
+    }
 }
 
 struct PlainAccount(Arc<dyn Account>);
@@ -77,6 +81,18 @@ impl Account for PlainAccount {
     async fn move_to(&self, request: CopyRequest) -> Result<Copied> {
         self.0.move_to(request).await
     }
+
+    fn login_delay(&self) -> Option<&dyn LoginDelay> {
+        self.0.login_delay()
+    }
+
+    fn expiry(&self) -> Option<Expiry> {
+        self.0.expiry()
+    }
+
+    fn bulletins(&self) -> Option<&dyn Bulletins> {
+        self.0.bulletins()
+    }
 }
 
 struct PlainMailbox(Arc<dyn Mailbox>);
@@ -98,6 +114,10 @@ impl Mailbox for PlainMailbox {
     async fn expunge(&self, request: ExpungeRequest) -> Result<Expunged> {
         self.0.expunge(request).await
     }
+
+    async fn finish(&self, request: FinishRequest) -> Result<Finished> {
+        self.0.finish(request).await
+    }
 }
 
 struct PlainRows(Box<dyn Rows>);
@@ -112,7 +132,9 @@ impl Rows for PlainRows {
 }
 
 fn plain() -> Plain {
-    Plain { store: MemoryBackend::builder().user("alice", "secret").build().unwrap(), mod_seqs: ModSeqs::new() }
+    let builder = MemoryBackend::builder().user("alice", "secret").login_delay(60).expiry(Expiry::after(7));
+    let store = builder.bulletin("Subject: a\r\n\r\n").bulletin("Subject: b\r\n\r\n").build().unwrap();
+    Plain { store, mod_seqs: ModSeqs::new() }
 }
 
 fn open(backend: &Plain) -> Opened {
@@ -126,7 +148,8 @@ fn changes(opened: &Opened, since: ModSeq) -> Changes {
 
 #[test]
 fn the_adapted_backend_keeps_the_rules() {
-    let fresh = || async { Subject::new(Arc::new(plain()), Connection::default(), Identity::new("alice")) };
+    let fresh =
+        || async { Subject::new(Arc::new(plain()), Connection::default(), Identity::new("alice")).bulletins(2) };
     let report = block_on(check_all(&fresh));
     let skipped: Vec<_> = report.skipped().map(|(name, _)| name).collect();
     assert_eq!(skipped, ["search", "append-limit", "store-unchanged-since", "special-use"]);
@@ -138,7 +161,7 @@ fn it_keeps_them_when_callers_have_to_wait() {
     let fresh = || async {
         let plain = plain();
         plain.store.hook(|_| Outcome::proceed().pending(1));
-        Subject::new(Arc::new(plain), Connection::default(), Identity::new("alice"))
+        Subject::new(Arc::new(plain), Connection::default(), Identity::new("alice")).bulletins(2)
     };
     block_on(check_all(&fresh)).into_result().unwrap();
 }
@@ -203,4 +226,22 @@ fn what_is_known_is_forgotten_with_the_last_session() {
     drop(opened);
     let again = open(&backend);
     assert!(again.snapshot.modseq < later);
+}
+
+#[test]
+fn what_the_end_of_a_pop3_session_and_bulletins_do_is_told() {
+    let backend = plain();
+    backend.store.deliver("alice", "INBOX", "one").unwrap();
+    let account = || block_on(Backend::open(&backend, &Connection::default(), &Identity::new("alice"))).unwrap();
+    let watching = open(&backend);
+    assert_eq!(block_on(account().bulletins().unwrap().deliver()).unwrap(), 2);
+    assert_eq!(changes(&watching, watching.snapshot.modseq).arrived.count(), 2);
+    let watching = open(&backend);
+    let held = block_on(account().open(OpenRequest::maildrop(MailboxName::inbox()))).unwrap();
+    let mut request = FinishRequest::new(UidSet::from(Uid::MIN), UidSet::new(), 1_000_000_000);
+    request.expiry = Some(Expiry::after(0));
+    request.known = watching.snapshot.uids.clone();
+    block_on(held.mailbox.finish(request)).unwrap();
+    let told = changes(&watching, watching.snapshot.modseq);
+    assert_eq!(told.expunged.iter().map(|(uid, _)| *uid).collect::<Vec<_>>(), [Uid::MIN]);
 }

@@ -13,7 +13,7 @@ use crate::backend::{
 use crate::mail::{Flags, MailboxName, SystemFlags, Uid, UidSet};
 
 /// A call that waits more often than this is let run.
-const MOST_POLLS: usize = 300;
+pub(super) const MOST_POLLS: usize = 300;
 
 /// Looks at what a dropped call has done, and says where it was dropped if that is wrong.
 macro_rules! whole {

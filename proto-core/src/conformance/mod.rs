@@ -34,6 +34,7 @@ mod flags;
 mod model;
 mod names;
 mod patience;
+mod policies;
 mod reading;
 mod report;
 mod sessions;
@@ -64,18 +65,26 @@ pub struct Subject {
     connection: Connection,
     identity: Identity,
     read_only: bool,
+    bulletins: usize,
     kept: Vec<Box<dyn Any + Send + Sync>>,
 }
 
 impl Subject {
     /// A backend with an empty account of this user. Only INBOX has to be there.
     pub fn new(backend: Arc<dyn Backend>, connection: Connection, identity: Identity) -> Self {
-        Self { backend, connection, identity, read_only: false, kept: Vec::new() }
+        Self { backend, connection, identity, read_only: false, bulletins: 0, kept: Vec::new() }
     }
 
     /// It never changes anything. Then there should be some messages, as the kit can't store any.
     pub fn read_only(mut self) -> Self {
         self.read_only = true;
+        self
+    }
+
+    /// So many bulletins, all different, are there for the user, who has had none of them. Without any, the checks of
+    /// their delivery are skipped.
+    pub fn bulletins(mut self, pending: usize) -> Self {
+        self.bulletins = pending;
         self
     }
 
@@ -217,6 +226,11 @@ const CHECKS: &[Check] = checks! {
     "recent" writes sessions::recent: "each message is recent in one session only";
     "maildrop" writes sessions::maildrop: "a maildrop is held once, and IMAP sessions don't care";
     "finish" writes sessions::finish: "the end of a POP3 session removes what was marked";
+    "finish-marks" writes policies::marks: "the end of a POP3 session marks what was read, and removes what still has \\Deleted";
+    "finish-expiry" writes policies::expiry: "messages expire by their first retrieval, to the second";
+    "policies" reads policies::announced: "what everybody is told of the policies is true of the user";
+    "login-delay" writes policies::login_delay: "the time of the last login is one for all sessions, and of several that replace it one succeeds";
+    "bulletins" writes policies::bulletins: "each bulletin comes once, with two logins at once";
     "remember" writes sessions::remember: "what is remembered comes back as it was, or not at all";
     "fate-deleted" writes sessions::deleted: "a handle on a deleted mailbox says so";
     "fate-renamed" writes sessions::renamed: "a handle follows its mailbox to another name";
@@ -231,6 +245,8 @@ const CHECKS: &[Check] = checks! {
     "drop-store" writes dropping::store: "a STORE that is dropped changes each message wholly or not at all";
     "drop-expunge" writes dropping::expunge: "an EXPUNGE that is dropped leaves the rest whole";
     "drop-finish" writes dropping::finish: "the end of a POP3 session that is dropped removes each message or leaves it";
+    "drop-login-delay" writes policies::drop_login_delay: "a login whose record is dropped is recorded or not";
+    "drop-bulletins" writes policies::drop_bulletins: "each bulletin comes once when deliveries are dropped";
     "drop-subscribe" writes dropping::subscribe: "a SUBSCRIBE that is dropped happens or not";
     "drop-create-delete" writes dropping::create_delete: "a CREATE or DELETE that is dropped happens or not";
     "drop-rename" writes dropping::rename: "a RENAME that is dropped moves the whole tree or nothing";

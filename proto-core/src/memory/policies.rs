@@ -171,9 +171,7 @@ impl State {
             self.remove(uid);
         }
         self.store(&StoreRequest::new(request.read.clone(), StoreOp::Add, SystemFlags::SEEN.into()))?;
-        let mut finished = Finished::default();
-        finished.removed = removed;
-        Ok(finished)
+        Ok(Finished { removed })
     }
 }
 
