@@ -20,7 +20,8 @@ use crate::service::{
 };
 use crate::wire::command::{
     self, Append, Authenticate, CapabilityList, Command, CommandBody, CommandBuf, Create, Fetch, IdFields, List,
-    Literal, Login, Lsub, MailboxArg, Rename, Search, Select, SequenceSet, Status, Store, StoreOperation, Transfer,
+    Literal, Login, Lsub, MailboxArg, Rename, Search, Select, SequenceSet, Status, StatusItems, Store, StoreOperation,
+    Transfer,
 };
 use crate::wire::encode::{self, Code, Condition};
 use crate::wire::error::ParseError;
@@ -152,6 +153,7 @@ impl Session {
                 self.after("NAMESPACE completed")
             }
             CommandBody::Status(Status { mailbox, items, .. }) => {
+                told_by_status(*items)?;
                 let name = self.name(*mailbox)?;
                 Ok(self.read(status::status(context, name, *items), Telling::All))
             }
@@ -365,6 +367,7 @@ impl Session {
     }
 
     fn list(&mut self, context: Context, list: &List<'_>) -> Outcome {
+        told_by_status(list.returns.status)?;
         let reference = self.text(list.reference)?;
         let mut patterns = Vec::new();
         for pattern in list.patterns.iter() {
@@ -478,6 +481,14 @@ impl Session {
             uid: transfer.uid,
         })
     }
+}
+
+/// Refuses a STATUS item that the grammar knows and this server does not.
+fn told_by_status(items: StatusItems) -> Result<(), Completion> {
+    if items.contains(StatusItems::HIGHESTMODSEQ) {
+        return Err(Completion::bad("STATUS item HIGHESTMODSEQ is not supported"));
+    }
+    Ok(())
 }
 
 /// What is told about a message before its octets come.
