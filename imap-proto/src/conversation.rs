@@ -462,6 +462,7 @@ impl Conversation for ImapConversation {
                 continue;
             }
             let was_hungry = self.session.port.is_hungry();
+            self.session.port.set_flows(waits == 0);
             let fed = self.feed();
             let Some(work) = &mut self.work else { continue };
             let polled = work.future.as_mut().poll(cx);

@@ -15,7 +15,7 @@ use tokio_rustls::server::TlsStream;
 
 /// Pieces that one vectored write takes at most: a batch of messages with what stands between them, so that its end does
 /// not go out by itself.
-const SLICES: usize = 64;
+const SLICES: usize = 256;
 /// A stream without vectored writes gets small pieces gathered up to this many bytes.
 const GATHER: usize = 16 * 1024;
 /// Read at once while the client sends little: on the stack, so that an idle connection never allocates.
@@ -175,11 +175,14 @@ pub(crate) enum Probe {
 }
 
 fn write_output<S: AsyncWrite>(stream: Pin<&mut S>, cx: &mut Context<'_>, output: &Output) -> Poll<io::Result<usize>> {
+    let first = output.first();
+    if first.len() == output.len() {
+        return stream.poll_write(cx, first);
+    }
     let mut slices = [IoSlice::new(&[]); SLICES];
     let filled = output.chunks(&mut slices);
     let slices = slices.get(..filled).unwrap_or_default();
     match slices {
-        [only] => stream.poll_write(cx, only),
         [first, ..] if !stream.is_write_vectored() && first.len() < GATHER => {
             // Else each small piece would be a packet of its own, or a TLS record.
             let mut gathered = Vec::with_capacity(GATHER.min(output.len()));

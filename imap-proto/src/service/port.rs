@@ -30,6 +30,8 @@ struct Slots {
     done: bool,
     /// In an IDLE, the time for a sign of life has come.
     beat: bool,
+    /// Nothing waited to be sent when the command was let go on.
+    flows: bool,
 }
 
 /// What a client sends while its command runs. Not to be shown in any form: it may be a password.
@@ -106,13 +108,28 @@ impl Port {
 
     /// Room for rows, used before if possible.
     pub(crate) fn batch(&self, rows: usize, bytes: usize) -> Batch {
-        self.slots().batch.take().unwrap_or_else(|| Batch::new(rows, bytes))
+        match self.slots().batch.take() {
+            Some(mut batch) => {
+                batch.resize(rows, bytes);
+                batch
+            }
+            None => Batch::new(rows, bytes),
+        }
+    }
+
+    /// Whether the client had been sent everything when the command went on last.
+    pub(crate) fn flows(&self) -> bool {
+        self.slots().flows
     }
 
     // The session's end.
 
     pub(crate) fn take_reply(&self) -> Option<Reply> {
         self.slots().reply.take()
+    }
+
+    pub(crate) fn set_flows(&self, flows: bool) {
+        self.slots().flows = flows;
     }
 
     pub(crate) fn is_hungry(&self) -> bool {

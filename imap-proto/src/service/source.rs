@@ -84,6 +84,11 @@ impl<'a> Source<'a> {
         read(self.open().await?, at, end).await
     }
 
+    /// Whether its octets lie in memory anyway, however many of them are read.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.message.as_ref().is_some_and(|message| message.is_in_memory())
+    }
+
     /// Offers the backend what was worked out.
     pub(crate) async fn remember(&mut self) {
         if let Some(summary) = self.summary.as_ref().filter(|_| self.fresh) {

@@ -167,6 +167,12 @@ impl Batch {
         self.rows.drain(..)
     }
 
+    /// Sets how much it takes from now on, as [`new`](Self::new) does; what is in it stays.
+    pub fn resize(&mut self, max_rows: usize, max_bytes: usize) {
+        self.max_rows = max_rows.max(1);
+        self.max_bytes = max_bytes;
+    }
+
     /// Empties it, keeping its memory.
     pub fn clear(&mut self) {
         self.rows.clear();
@@ -249,12 +255,22 @@ pub trait Message: Send {
     ///
     /// When the store fails or the message is shorter than it said.
     async fn read(&mut self, at: u64, max: usize) -> Result<Bytes>;
+
+    /// Whether reading gives out memory that the store holds anyway, and copies nothing. Then more of it is sent at
+    /// once, as it costs no more. By default it is not so.
+    fn is_in_memory(&self) -> bool {
+        false
+    }
 }
 
 #[async_trait]
 impl Message for Bytes {
     fn len(&self) -> u64 {
         Bytes::len(self) as u64
+    }
+
+    fn is_in_memory(&self) -> bool {
+        true
     }
 
     async fn read(&mut self, at: u64, max: usize) -> Result<Bytes> {

@@ -111,6 +111,10 @@ impl Message for MemoryMessage {
         }
         Ok(self.body.slice(at, max))
     }
+
+    fn is_in_memory(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

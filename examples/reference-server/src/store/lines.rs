@@ -3,8 +3,7 @@
 //! Octets are converted as they are read, in pieces; a line feed is bare if the octet before it, perhaps in the piece
 //! before, is no carriage return. Nothing else is changed.
 
-use bytes::{BufMut, BytesMut};
-use memchr::memchr_iter;
+use memchr::{memchr, memchr_iter};
 
 /// How many bare line feeds there are. `last` is the octet before this piece, and becomes the last one of it.
 pub(super) fn count_bare(piece: &[u8], last: &mut u8) -> u64 {
@@ -16,16 +15,21 @@ pub(super) fn count_bare(piece: &[u8], last: &mut u8) -> u64 {
 }
 
 /// Appends a piece with its bare line feeds made CRLF.
-pub(super) fn convert(piece: &[u8], last: &mut u8, out: &mut BytesMut) {
+pub(super) fn convert(piece: &[u8], last: &mut u8, out: &mut Vec<u8>) {
     let mut start = 0;
-    for at in memchr_iter(b'\n', piece) {
-        if before(piece, at, *last) != b'\r' {
-            out.put_slice(piece.get(start..at).unwrap_or_default());
-            out.put_u8(b'\r');
-            start = at;
+    while let Some(rest) = piece.get(start..)
+        && let Some(length) = memchr(b'\n', rest)
+    {
+        let at = start + length;
+        if before(piece, at, *last) == b'\r' {
+            out.extend_from_slice(piece.get(start..=at).unwrap_or_default());
+        } else {
+            out.extend_from_slice(piece.get(start..at).unwrap_or_default());
+            out.extend_from_slice(b"\r\n");
         }
+        start = at + 1;
     }
-    out.put_slice(piece.get(start..).unwrap_or_default());
+    out.extend_from_slice(piece.get(start..).unwrap_or_default());
     if let Some(end) = piece.last() {
         *last = *end;
     }
@@ -60,7 +64,7 @@ mod tests {
         fn pieces_convert_as_the_whole(text in "[a\r\n]{0,40}", cut in 0usize..40) {
             let text = text.as_bytes();
             let cut = cut.min(text.len());
-            let (mut out, mut last, mut counted, mut bare) = (BytesMut::new(), 0, 0, 0);
+            let (mut out, mut last, mut counted, mut bare) = (Vec::new(), 0, 0, 0);
             for piece in [&text[..cut], &text[cut..]] {
                 convert(piece, &mut last, &mut out);
                 bare += count_bare(piece, &mut counted);

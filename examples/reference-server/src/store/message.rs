@@ -1,8 +1,9 @@
 //! Reading messages: whole small ones into their rows, large ones in windows.
 //!
 //! A file is read as it is when it has no bare line feeds; then a window is one read. Otherwise line ends are converted
-//! on the way, with a mark every 256 KiB of message to jump to. At most two windows are held: the one that is being
-//! served and the one that is read ahead of it. An open file outlives its renaming and removal.
+//! on the way, with a mark every 256 KiB of message to jump to. What the system has in its cache is read on the spot, as
+//! handing it to another thread and back would take longer than the copy; what it has not is read on a thread that may
+//! block, the next window while one is sent. An open file outlives its renaming and removal.
 
 use std::fs::File;
 use std::io;
@@ -10,7 +11,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use pillarbox_proto_core::backend::{Error, Message, Result};
 use tokio::task::JoinHandle;
 
@@ -53,19 +54,34 @@ struct Mark {
 /// A window: the offset in the message of its first octet, and its octets.
 type Window = (u64, Bytes);
 
+/// How a file is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// As long as it takes.
+    Wait,
+    /// Only what the system has in memory; else it is [`io::ErrorKind::WouldBlock`].
+    None,
+}
+
 impl Source {
-    fn window(&mut self, at: u64) -> io::Result<Window> {
-        if self.convert { self.converted(at) } else { self.verbatim(at) }
+    /// The window that begins at `at`, or for converted ones perhaps a little before.
+    fn window(&mut self, at: u64, patience: Patience) -> io::Result<Window> {
+        if self.convert { self.converted(at, patience) } else { self.verbatim(at, patience) }
     }
 
-    fn verbatim(&mut self, at: u64) -> io::Result<Window> {
+    /// Whether the window there takes no more than one read.
+    fn is_next(&self, at: u64) -> bool {
+        !self.convert || at == self.at.message
+    }
+
+    fn verbatim(&mut self, at: u64, patience: Patience) -> io::Result<Window> {
         let room = usize::try_from(self.len.saturating_sub(at)).unwrap_or(WINDOW).min(WINDOW);
-        let mut window = BytesMut::zeroed(room);
-        self.file.read_exact_at(&mut window, at)?;
-        Ok((at, window.freeze()))
+        let mut window = vec![0; room];
+        read_exact(&self.file, &mut window, at, patience)?;
+        Ok((at, window.into()))
     }
 
-    fn converted(&mut self, at: u64) -> io::Result<Window> {
+    fn converted(&mut self, at: u64, patience: Patience) -> io::Result<Window> {
         if at < self.at.message {
             let index = self.marks.partition_point(|mark| mark.message <= at);
             self.at = index.checked_sub(1).and_then(|index| self.marks.get(index)).copied().unwrap_or_default();
@@ -81,11 +97,11 @@ impl Source {
             let Some(piece) = self.scratch.get_mut(..room).filter(|piece| !piece.is_empty()) else {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             };
-            self.file.read_exact_at(piece, self.at.file)?;
+            read_exact(&self.file, piece, self.at.file, patience)?;
             let mut last = self.at.last;
             // Who reads on wants this piece; who jumps passes pieces by.
             let window = (at == start).then(|| {
-                let mut window = BytesMut::with_capacity(room + room / 32);
+                let mut window = Vec::with_capacity(room + room / 32);
                 convert(piece, &mut last, &mut window);
                 window
             });
@@ -98,13 +114,13 @@ impl Source {
             let after = Mark { message: end, file: self.at.file + room as u64, last };
             let before = std::mem::replace(&mut self.at, after);
             if let Some(window) = window {
-                return Ok((start, window.freeze()));
+                return Ok((start, window.into()));
             }
             if at < end {
-                let mut window = BytesMut::with_capacity(room + usize::try_from(grown).unwrap_or(room));
+                let mut window = Vec::with_capacity(room + usize::try_from(grown).unwrap_or(room));
                 let mut last = before.last;
                 convert(piece, &mut last, &mut window);
-                return Ok((start, window.freeze()));
+                return Ok((start, window.into()));
             }
         }
     }
@@ -118,6 +134,8 @@ pub(super) struct FileMessage {
     /// A window that is being read, and whether the last one was followed by its successor.
     ahead: Option<JoinHandle<(Source, io::Result<Window>)>>,
     sequential: bool,
+    /// The system did not have the last window in memory.
+    blocks: bool,
 }
 
 impl FileMessage {
@@ -144,14 +162,21 @@ impl FileMessage {
             at: Mark::default(),
             dense: false,
         };
-        let message = Self { len, source: Some(source), window: (0, Bytes::new()), ahead: None, sequential: false };
+        let message = Self {
+            len,
+            source: Some(source),
+            window: (0, Bytes::new()),
+            ahead: None,
+            sequential: false,
+            blocks: false,
+        };
         Ok((message, learned))
     }
 
     fn start(&mut self, at: u64) -> Result<()> {
         let mut source = self.source.take().ok_or_else(|| Error::unavailable("the message could not be read"))?;
         self.ahead = Some(tokio::task::spawn_blocking(move || {
-            let window = source.window(at);
+            let window = source.window(at, Patience::Wait);
             (source, window)
         }));
         Ok(())
@@ -176,7 +201,7 @@ impl Message for FileMessage {
                 let next = start + octets.len() as u64;
                 let piece = octets.slice(inside..end);
                 // The next window is read while this one is sent, once the reader has shown that it goes on.
-                if self.ahead.is_none() && self.sequential && next < self.len {
+                if self.ahead.is_none() && self.blocks && self.sequential && next < self.len {
                     self.start(next)?;
                 }
                 return Ok(piece);
@@ -184,6 +209,17 @@ impl Message for FileMessage {
             self.sequential = at > 0 && at == start + octets.len() as u64;
             if self.ahead.is_none() {
                 self.window.1 = Bytes::new();
+                if let Some(source) = self.source.as_mut().filter(|source| source.is_next(at)) {
+                    match source.window(at, Patience::None) {
+                        Ok(window) => {
+                            self.blocks = false;
+                            self.window = window;
+                            continue;
+                        }
+                        // Errors too are for the other way to tell.
+                        Err(_) => self.blocks = true,
+                    }
+                }
                 self.start(at)?;
             }
             let Some(ahead) = &mut self.ahead else { continue };
@@ -196,13 +232,13 @@ impl Message for FileMessage {
     }
 }
 
-/// Reads a whole small message into a buffer that has others too. Returns its size, and what was learned of it.
+/// Appends a whole small message to others. Returns what was learned of it.
 pub(super) fn read_whole(
     file: &File,
     row: &MessageRow,
     scratch: &mut Vec<u8>,
-    out: &mut BytesMut,
-) -> Done<(usize, Option<Sizes>)> {
+    out: &mut Vec<u8>,
+) -> Done<Option<Sizes>> {
     let start = out.len();
     let expected = usize::try_from(row.bytes).map_err(|_| Fault::Other("a message too large to inline".to_owned()))?;
     // One octet more than expected shows whether the file has grown.
@@ -212,7 +248,7 @@ pub(super) fn read_whole(
         let filled = read_full(file, out.get_mut(start..).unwrap_or_default())?;
         out.truncate(start + filled);
         if filled == expected {
-            return Ok((filled, None));
+            return Ok(None);
         }
         out.truncate(start);
     }
@@ -231,7 +267,7 @@ pub(super) fn read_whole(
     let size = out.len() - start;
     let format = if size == length { Format::Verbatim } else { Format::Lines };
     let same = bytes == row.bytes && row.size == Some(size as u64) && row.format == format;
-    Ok((size, (!same).then_some((bytes, size as u64, format))))
+    Ok((!same).then_some((bytes, size as u64, format)))
 }
 
 /// The sizes of a file's message.
@@ -252,6 +288,29 @@ fn count_file(file: &File, bytes: u64) -> io::Result<u64> {
         at += room as u64;
     }
     Ok(bare)
+}
+
+fn read_exact(file: &File, room: &mut [u8], at: u64, patience: Patience) -> io::Result<()> {
+    match patience {
+        Patience::Wait => file.read_exact_at(room, at),
+        Patience::None => read_cached(file, room, at),
+    }
+}
+
+/// Fills `room` if the system has all of it in memory.
+#[cfg(target_os = "linux")]
+fn read_cached(file: &File, room: &mut [u8], at: u64) -> io::Result<()> {
+    use rustix::io::{ReadWriteFlags, preadv2};
+
+    let wanted = room.len();
+    let count = preadv2(file, &mut [io::IoSliceMut::new(room)], at, ReadWriteFlags::NOWAIT)?;
+    if count == wanted { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+}
+
+/// Fills `room` if the system has all of it in memory, which can't be known here.
+#[cfg(not(target_os = "linux"))]
+fn read_cached(_: &File, _: &mut [u8], _: u64) -> io::Result<()> {
+    Err(io::ErrorKind::WouldBlock.into())
 }
 
 fn read_full(file: &File, room: &mut [u8]) -> io::Result<usize> {

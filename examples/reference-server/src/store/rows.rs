@@ -1,18 +1,20 @@
-//! Rows of messages, a page at a time.
+//! Rows of messages, read ahead of who asks.
 //!
-//! A page is one hand-over to a blocking thread: it reads the index, and small messages' files when their content may
-//! come inline, many files at once. Rows that only tell what the index knows open no file.
+//! Rows that only tell what the index knows open no file: a page of the index is one hand-over to a blocking thread.
+//! Where files must be opened, for small messages' content or for a size that nobody knows yet, the files of a page are
+//! shared out among a few threads, and read while what came before is sent.
 
+use std::collections::VecDeque;
 use std::fs::File;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use cap_std::fs::Dir;
 use pillarbox_proto_core::backend::{Batch, Error, FetchData, FetchRequest, Result, Row, Rows};
 use pillarbox_proto_core::mail::{DateTime, Flags, Uid, UidSet};
 use rusqlite::{Connection, params};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
 use super::MaildirStore;
 use super::fault::{Done, is_missing};
@@ -22,121 +24,142 @@ use super::message::{measure, read_whole};
 use super::state::MailboxState;
 use super::table::{self, Format, MessageRow, to_modseq, to_uid};
 
-/// Rows of a page that opens files.
-const FILES: usize = 64;
-/// Rows of a page that reads the index only.
+/// Rows of a page of the index.
 const PAGE: usize = 1024;
-/// A buffer for contents is not made larger than this at first.
-const BUFFER: usize = 1024 * 1024;
+/// The same where each row's file is opened, so that flags are not much older than the content they are told with.
+const PAGE_WITH_FILES: usize = 256;
+/// Files that one thread opens at a time.
+const FILES: usize = 32;
+/// Octets of content that one thread reads at a time; a message of more is read alone.
+const OCTETS: usize = 128 * 1024;
+/// Threads that read files for one fetch.
+const READERS: usize = 3;
 
 /// The rows of a fetch.
 pub(super) struct FileRows {
-    store: Arc<MaildirStore>,
-    state: Arc<MailboxState>,
+    reader: Arc<Reader>,
+    /// Not looked up in the index yet.
     left: UidSet,
-    data: FetchData,
-    descending: bool,
-    /// The next page with contents, read while the last one is sent, and the room that it was read for.
-    ahead: Option<(usize, usize, JoinHandle<Done<PageRead>>)>,
+    /// Looked up; their files are to be read.
+    found: VecDeque<Known>,
+    /// Being read, in order.
+    reading: VecDeque<JoinHandle<Done<Vec<Row>>>>,
+    /// Read.
+    ready: VecDeque<Row>,
 }
 
 /// A message as the index has it, with the summary that is kept of it.
 type Known = (MessageRow, Option<Bytes>);
 
-/// Rows, and the last message that is done with; none when all are.
-type PageRead = (Vec<Row>, Option<Uid>);
+/// A page of the index, and the last message that is done with; none when all are.
+type PageRead = (Vec<Known>, Option<Uid>);
 
 impl FileRows {
     pub(super) fn new(store: Arc<MaildirStore>, state: Arc<MailboxState>, request: FetchRequest) -> Self {
         let FetchRequest { uids, data, descending, .. } = request;
-        Self { store, state, left: uids, data, descending, ahead: None }
+        let reader = Arc::new(Reader { store, state, data, descending, dirs: OnceLock::new() });
+        let (found, reading, ready) = (VecDeque::new(), VecDeque::new(), VecDeque::new());
+        Self { reader, left: uids, found, reading, ready }
     }
 
-    fn start(&self, rows: usize, bytes: usize) -> JoinHandle<Done<PageRead>> {
-        let page = Page {
-            store: Arc::clone(&self.store),
-            state: Arc::clone(&self.state),
-            uids: self.left.clone(),
-            data: self.data,
-            descending: self.descending,
-            rows,
-            bytes,
-        };
-        tokio::task::spawn_blocking(move || page.read())
+    /// Looks the next messages up in the index.
+    async fn look_up(&mut self, limit: usize) -> Result<()> {
+        let (reader, uids) = (Arc::clone(&self.reader), self.left.clone());
+        let page = spawn_blocking(move || reader.store.read(&reader.state.index, |db| reader.find(db, &uids, limit)));
+        let (found, last) = page.await.map_err(shutting_down)??;
+        match last {
+            Some(last) if self.reader.descending => self.left.remove_range(last, Uid::MAX),
+            Some(last) => self.left.remove_range(Uid::MIN, last),
+            None => self.left = UidSet::new(),
+        }
+        self.found = found.into();
+        Ok(())
     }
+
+    /// Has readers begin with what has been looked up.
+    fn start(&mut self) {
+        while self.reading.len() < READERS && !self.found.is_empty() {
+            let mut octets = 0;
+            let mut share = Vec::new();
+            while share.len() < FILES
+                && let Some((message, _)) = self.found.front()
+            {
+                octets += self.reader.inline(message).unwrap_or(0);
+                if octets > OCTETS && !share.is_empty() {
+                    break;
+                }
+                share.extend(self.found.pop_front());
+            }
+            let reader = Arc::clone(&self.reader);
+            self.reading.push_back(spawn_blocking(move || reader.rows(share, octets)));
+        }
+    }
+
+    fn has_more(&self) -> bool {
+        !(self.ready.is_empty() && self.reading.is_empty() && self.found.is_empty() && self.left.is_empty())
+    }
+}
+
+fn shutting_down(_: JoinError) -> Error {
+    Error::unavailable("the store is shutting down")
 }
 
 #[async_trait]
 impl Rows for FileRows {
     async fn next(&mut self, batch: &mut Batch) -> Result<bool> {
-        while !batch.is_full() && !self.left.is_empty() {
-            let (rows, bytes) = (batch.room(), batch.byte_room());
-            // A page that does not fit would overfill the batch.
-            if self.ahead.as_ref().is_some_and(|(for_rows, for_bytes, _)| *for_rows > rows || *for_bytes > bytes) {
-                if !batch.is_empty() {
-                    return Ok(true);
-                }
-                self.ahead = None;
-            }
-            if self.ahead.is_none() {
-                self.ahead = Some((rows, bytes, self.start(rows, bytes)));
-            }
-            let Some((_, _, page)) = &mut self.ahead else { continue };
-            let page = page.await;
-            self.ahead = None;
-            let (found, last) = page.map_err(|_| Error::unavailable("the store is shutting down"))??;
-            match last {
-                Some(last) if self.descending => self.left.remove_range(last, Uid::MAX),
-                Some(last) => self.left.remove_range(Uid::MIN, last),
-                None => self.left = UidSet::new(),
-            }
-            // Rows without contents are cheap, and may be flags that should be as new as can be.
-            let contents = found.iter().any(|row| row.content.is_some());
-            for row in found {
+        while !batch.is_full() && self.has_more() {
+            if let Some(row) = self.ready.pop_front() {
                 batch.push(row);
+                continue;
             }
-            if contents && !self.left.is_empty() {
-                self.ahead = Some((rows, bytes, self.start(rows, bytes)));
+            if self.found.is_empty() && self.reading.len() < READERS && !self.left.is_empty() {
+                let page = if self.reader.data.inline > 0 { PAGE_WITH_FILES } else { batch.room().min(PAGE) };
+                self.look_up(page).await?;
             }
-        }
-        Ok(!self.left.is_empty())
-    }
-}
-
-struct Page {
-    store: Arc<MaildirStore>,
-    state: Arc<MailboxState>,
-    uids: UidSet,
-    data: FetchData,
-    descending: bool,
-    rows: usize,
-    bytes: usize,
-}
-
-impl Page {
-    fn read(self) -> Done<PageRead> {
-        let opens = self.data.inline > 0 || self.data.size;
-        let limit = self.rows.min(if opens { FILES } else { PAGE });
-        let (found, mut more) = self.store.read(&self.state.index, |db| self.find(db, limit))?;
-        let mut reader = Reader::new(&self);
-        let mut rows = Vec::with_capacity(found.len());
-        let mut last = None;
-        let mut bytes = 0;
-        for (message, summary) in found {
-            if bytes >= self.bytes && !rows.is_empty() {
-                more = true;
+            if self.reading.is_empty() && !self.found.iter().any(|(message, _)| self.reader.opens(message)) {
+                let found: Vec<Known> = self.found.drain(..).collect();
+                self.ready = self.reader.rows(found, 0)?.into();
+                continue;
+            }
+            self.start();
+            let Some(reading) = self.reading.front_mut() else { continue };
+            // What is there is sent while the rest is read.
+            if !batch.is_empty() && !reading.is_finished() {
                 break;
             }
-            last = Uid::new(message.uid);
-            let Some(row) = self.row(&mut reader, &message, summary)? else { continue };
-            bytes += row.content.as_ref().map_or(0, Bytes::len) + row.summary.as_ref().map_or(0, Bytes::len);
-            rows.push(row);
+            let rows = reading.await;
+            self.reading.pop_front();
+            self.ready = rows.map_err(shutting_down)??.into();
+            self.start();
         }
-        Ok((rows, last.filter(|_| more)))
+        Ok(self.has_more())
+    }
+}
+
+/// What reads rows, on any thread.
+struct Reader {
+    store: Arc<MaildirStore>,
+    state: Arc<MailboxState>,
+    data: FetchData,
+    descending: bool,
+    /// `cur/` and `new/`, open once a file is read.
+    dirs: OnceLock<(Dir, Dir)>,
+}
+
+impl Reader {
+    /// Whether a message's file must be opened: for its content, or for a size that nobody knows yet.
+    fn opens(&self, message: &MessageRow) -> bool {
+        self.inline(message).is_some() || (self.data.size && message.size.is_none())
     }
 
-    /// What the index says of the page's messages, no more of them than fit, and whether there are more.
-    fn find(&self, db: &Connection, limit: usize) -> Done<(Vec<Known>, bool)> {
+    /// How many octets of content a message's row brings along; none if it brings none.
+    fn inline(&self, message: &MessageRow) -> Option<usize> {
+        let size = usize::try_from(message.size.unwrap_or(message.bytes)).ok()?;
+        (self.data.inline > 0 && size <= self.data.inline).then_some(size)
+    }
+
+    /// What the index says of the next messages, and the last one if there may be more.
+    fn find(&self, db: &Connection, uids: &UidSet, limit: usize) -> Done<PageRead> {
         let order = if self.descending { "DESC" } else { "ASC" };
         let sql = format!(
             "SELECT {} FROM message WHERE mailbox = ?1 AND uid BETWEEN ?2 AND ?3 ORDER BY uid {order} LIMIT ?4",
@@ -145,11 +168,10 @@ impl Page {
         let mut statement = db.prepare_cached(&sql)?;
         let mut summary = db.prepare_cached("SELECT data FROM summary WHERE mailbox = ?1 AND uid = ?2")?;
         let mut found = Vec::new();
-        let mut contents = 0;
-        let mut ranges = self.uids.ranges();
+        let mut ranges = uids.ranges();
         while found.len() < limit {
             let range = if self.descending { ranges.next_back() } else { ranges.next() };
-            let Some((first, last)) = range else { break };
+            let Some((first, last)) = range else { return Ok((found, None)) };
             let room = i64::try_from(limit - found.len()).unwrap_or(i64::MAX);
             let mut rows = statement.query(params![self.state.id, first.get(), last.get(), room])?;
             while let Some(row) = rows.next()? {
@@ -164,22 +186,41 @@ impl Page {
                         }
                     }
                 }
-                let size = message.size.unwrap_or(message.bytes);
-                if size <= self.data.inline as u64 {
-                    contents += size;
-                }
                 found.push((message, known));
-                if contents >= self.bytes as u64 && contents > 0 {
-                    return Ok((found, true));
-                }
             }
         }
-        let more = found.len() == limit;
-        Ok((found, more))
+        let last = found.last().and_then(|(message, _)| Uid::new(message.uid));
+        Ok((found, last))
+    }
+
+    /// Makes rows. `octets` is about what their contents come to.
+    fn rows(&self, found: Vec<Known>, octets: usize) -> Done<Vec<Row>> {
+        let mut rows = Vec::with_capacity(found.len());
+        // One buffer for all contents.
+        let mut contents = Contents { octets: Vec::with_capacity(octets), ends: Vec::new(), scratch: Vec::new() };
+        for (message, summary) in found {
+            rows.extend(self.row(&mut contents, rows.len(), &message, summary)?);
+        }
+        let octets = Bytes::from(contents.octets);
+        let mut start = 0;
+        for (at, end) in contents.ends {
+            if let Some(row) = rows.get_mut(at) {
+                row.size = Some((end - start) as u64);
+                row.content = Some(octets.slice(start..end));
+            }
+            start = end;
+        }
+        Ok(rows)
     }
 
     /// Makes a row; none for a message that turns out to be gone.
-    fn row(&self, reader: &mut Reader<'_>, message: &MessageRow, summary: Option<Bytes>) -> Done<Option<Row>> {
+    fn row(
+        &self,
+        contents: &mut Contents,
+        at: usize,
+        message: &MessageRow,
+        summary: Option<Bytes>,
+    ) -> Done<Option<Row>> {
         let mut row = Row::new(to_uid(message.uid)?);
         row.summary = summary;
         if self.data.flags {
@@ -192,20 +233,18 @@ impl Page {
         if self.data.unique_id {
             row.unique_id = Some(unique_id(&message.base).into());
         }
-        if self.data.inline > 0 && message.size.unwrap_or(message.bytes) <= self.data.inline as u64 {
-            match reader.content(message)? {
-                Some(content) => {
-                    row.size = Some(content.len() as u64);
-                    row.content = Some(content);
-                }
-                // It is told by `message` whether it is gone.
-                None => return Ok(self.data.flags.then_some(row)),
-            }
+        let inline = self.inline(message).is_some();
+        if inline {
+            // It is told by `message` whether it is gone.
+            let Some(file) = self.open(message)? else { return Ok(self.data.flags.then_some(row)) };
+            let learned = read_whole(&file, message, &mut contents.scratch, &mut contents.octets)?;
+            contents.ends.push((at, contents.octets.len()));
+            self.learn(message, learned);
         }
-        if self.data.size && row.size.is_none() {
+        if self.data.size && !inline {
             row.size = match message.size {
                 Some(size) => Some(size),
-                None => reader.size(message)?,
+                None => self.size(message)?,
             };
         }
         Ok(Some(row))
@@ -218,43 +257,9 @@ impl Page {
         };
         Flags { system: message.flags, keywords }
     }
-}
-
-/// The internal date of a message.
-pub(super) fn internal_date(message: &MessageRow) -> DateTime {
-    DateTime::from_unix_at(message.date, message.zone).unwrap_or_else(|_| DateTime::from_unix(message.date))
-}
-
-/// Opens the message files of one page.
-struct Reader<'a> {
-    store: &'a Arc<MaildirStore>,
-    state: &'a MailboxState,
-    dirs: Option<(Dir, Dir)>,
-    scratch: Vec<u8>,
-    buffer: BytesMut,
-}
-
-impl<'a> Reader<'a> {
-    fn new(page: &'a Page) -> Self {
-        Self {
-            store: &page.store,
-            state: &page.state,
-            dirs: None,
-            scratch: Vec::new(),
-            buffer: BytesMut::with_capacity(if page.data.inline > 0 { page.bytes.min(BUFFER) } else { 0 }),
-        }
-    }
-
-    /// The whole message; none if it is gone.
-    fn content(&mut self, message: &MessageRow) -> Done<Option<Bytes>> {
-        let Some(file) = self.open(message)? else { return Ok(None) };
-        let (size, learned) = read_whole(&file, message, &mut self.scratch, &mut self.buffer)?;
-        self.learn(message, learned);
-        Ok(Some(self.buffer.split_to(size).freeze()))
-    }
 
     /// The message's size, counted; none if it is gone.
-    fn size(&mut self, message: &MessageRow) -> Done<Option<u64>> {
+    fn size(&self, message: &MessageRow) -> Done<Option<u64>> {
         if let Some((_, size, _)) = self.store.pending.sizes(self.state.id, message.uid) {
             return Ok(Some(size));
         }
@@ -272,29 +277,46 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn open(&mut self, message: &MessageRow) -> Done<Option<File>> {
-        if self.dirs.is_none() {
-            let folder = self.state.folder()?;
-            let open = |place| self.store.root().open_dir(folder::path(&folder, place));
-            match (open(Place::Cur), open(Place::New)) {
-                (Ok(cur), Ok(new)) => self.dirs = Some((cur, new)),
-                (Err(error), _) | (_, Err(error)) if !is_missing(&error) => return Err(error.into()),
-                // Renamed this moment; the slow way finds it.
-                _ => return open_message(self.store, self.state, message.uid).map(|found| found.map(|(file, _)| file)),
+    fn open(&self, message: &MessageRow) -> Done<Option<File>> {
+        let (cur, new) = match self.dirs.get() {
+            Some(dirs) => dirs,
+            None => {
+                let folder = self.state.folder()?;
+                let open = |place| self.store.root().open_dir(folder::path(&folder, place));
+                match (open(Place::Cur), open(Place::New)) {
+                    (Ok(cur), Ok(new)) => self.dirs.get_or_init(|| (cur, new)),
+                    (Err(error), _) | (_, Err(error)) if !is_missing(&error) => return Err(error.into()),
+                    // Renamed this moment; the slow way finds it.
+                    _ => return self.search(message),
+                }
             }
-        }
-        let Some((cur, new)) = &self.dirs else { return Ok(None) };
+        };
         match if message.fresh { new } else { cur }.open(message.file()) {
             Ok(file) => {
                 self.store.count_opened();
                 Ok(Some(file.into_std()))
             }
-            Err(error) if is_missing(&error) => {
-                Ok(open_message(self.store, self.state, message.uid)?.map(|(file, _)| file))
-            }
+            Err(error) if is_missing(&error) => self.search(message),
             Err(error) => Err(error.into()),
         }
     }
+
+    fn search(&self, message: &MessageRow) -> Done<Option<File>> {
+        Ok(open_message(&self.store, &self.state, message.uid)?.map(|(file, _)| file))
+    }
+}
+
+/// The contents of some messages, one behind the other.
+struct Contents {
+    octets: Vec<u8>,
+    /// The row that a content belongs to, and where it ends.
+    ends: Vec<(usize, usize)>,
+    scratch: Vec<u8>,
+}
+
+/// The internal date of a message.
+pub(super) fn internal_date(message: &MessageRow) -> DateTime {
+    DateTime::from_unix_at(message.date, message.zone).unwrap_or_else(|_| DateTime::from_unix(message.date))
 }
 
 /// Opens a message's file wherever it is now; none if it is gone. On a thread that may block.

@@ -23,10 +23,13 @@ use writer::Writer;
 
 /// Rows that are read at a time.
 const ROWS: usize = 256;
-/// Octets of content that a batch of rows may bring along.
+/// Octets of content that a batch of rows may bring along at first, and for a client that falls behind.
 const INLINE: usize = 128 * 1024;
 /// Messages that can't be read, one after the other, before the store counts as down.
 const PATIENCE: u32 = 100;
+/// The same for a client that keeps up: it would go to sleep between smaller writes, and waking it takes longer than
+/// copying them.
+const INLINE_FLOWING: usize = 1024 * 1024;
 
 /// Tells of messages, batch by batch.
 pub(crate) async fn fetch(context: Context, selected: Arc<SelectedMailbox>, plan: Plan) -> Completion {
@@ -59,8 +62,9 @@ impl Job {
     async fn run(&mut self, plan: &Plan) -> Result<(), Error> {
         let request = FetchRequest::new(plan.uids.clone(), plan.data);
         let mut rows = self.selected.mailbox.fetch(request).await?;
+        let mut inline = INLINE;
         loop {
-            let mut batch = self.context.port.batch(ROWS, INLINE);
+            let mut batch = self.context.port.batch(ROWS, inline);
             let more = rows.next(&mut batch).await;
             let marked = if plan.sets_seen && self.selected.is_writable() {
                 self.set_seen(&mut batch).await?
@@ -90,6 +94,7 @@ impl Job {
                 self.context.port.settle().await;
                 return Ok(());
             }
+            inline = if self.context.port.flows() { (inline * 2).min(INLINE_FLOWING) } else { INLINE };
         }
     }
 

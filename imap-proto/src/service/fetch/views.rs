@@ -167,7 +167,11 @@ async fn section_value(
                 while at < range.end {
                     let chunk = source.read(at, range.end).await?;
                     at += chunk.len() as u64;
-                    writer.octets(chunk).await;
+                    if source.is_in_memory() {
+                        writer.octets_in_memory(chunk).await;
+                    } else {
+                        writer.octets(chunk).await;
+                    }
                 }
             }
         }

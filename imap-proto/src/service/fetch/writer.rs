@@ -13,6 +13,9 @@ use crate::wire::encode;
 /// What is gathered before it is handed to the session.
 const HAND_ON: usize = 32 * 1024;
 
+/// The same where it lies in memory anyway.
+const HAND_ON_SHARED: usize = 1024 * 1024;
+
 /// Gathers attributes and hands them on in pieces, so that a large message never stands in memory.
 pub(super) struct Writer<'a> {
     port: &'a Port,
@@ -57,9 +60,18 @@ impl<'a> Writer<'a> {
 
     /// Octets of the announced literal.
     pub(super) async fn octets(&mut self, octets: Bytes) {
+        self.add(octets, HAND_ON).await;
+    }
+
+    /// The same, for octets that the store holds in memory as well.
+    pub(super) async fn octets_in_memory(&mut self, octets: Bytes) {
+        self.add(octets, HAND_ON_SHARED).await;
+    }
+
+    async fn add(&mut self, octets: Bytes, hand_on: usize) {
         self.owed = self.owed.saturating_sub(octets.len() as u64);
         self.attributes.put_bytes(octets);
-        if self.attributes.len() >= HAND_ON {
+        if self.attributes.len() >= hand_on {
             self.hand_on(false).await;
         }
     }
