@@ -350,8 +350,10 @@ impl ImapConversation {
     /// Drops what only reads. Where a response stands begun there is no way to say why, as the client would take it for
     /// a part of that; nor is there where a handshake is due.
     fn leave_now(&mut self) {
+        // Of a message that is still coming in nothing has been stored.
+        let uploads = self.incomplete && self.session.port.is_hungry();
         match &self.work {
-            Some(work) if work.changes => {}
+            Some(work) if work.changes && !uploads => {}
             Some(_) if self.session.is_mid_response() => {
                 self.drop_work();
                 self.session.end(Next::Abort);

@@ -148,9 +148,10 @@ pub enum Control {
         text: Arc<str>,
     },
     /// This session ends now, with this text, as soon as that is safe. A command that only reads is dropped without an
-    /// answer; a change that has begun is finished and answered first. Where a response stands begun, so that the client
-    /// would take the text for a part of it (a message in the middle of its octets, a list before its end), and where
-    /// the client waits for a handshake, the session ends without the text, by [`Next::Abort`].
+    /// answer, and so is one that waits for the client, as for the rest of a message; a change that has begun is
+    /// finished and answered first. Where a response stands begun, so that the client would take the text for a part of
+    /// it (a message in the middle of its octets, a list before its end), and where the client waits for a handshake,
+    /// the session ends without the text, by [`Next::Abort`].
     Kick {
         /// For people.
         text: Arc<str>,
