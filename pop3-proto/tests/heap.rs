@@ -196,7 +196,25 @@ fn ten_thousand_pipelined_commands() {
 #[test]
 fn lists_of_a_large_maildrop_stream() {
     let _alone = alone();
-    let mut client = logged_in(100_000, 1234);
+    let backend = Generated::new(100_000, 1234);
+    let calls = Arc::clone(&backend.calls);
+    let mut client = Client::connect(Arc::new(backend), config());
+    assert!(client.say("USER tim\r\nPASS x\r\n").ends_with("+OK Maildrop has 100000 messages (123400000 octets)\r\n"));
+    let counted = || [&calls.fetches, &calls.rows, &calls.opened].map(|count| count.load(Ordering::SeqCst));
+    assert_eq!(counted(), [1, 100_000, 0], "the login reads a row for each message, and no message");
+    for (command, line) in [
+        ("STAT\r\n", "+OK 100000 123400000\r\n"),
+        ("LIST 77777\r\n", "+OK 77777 1234\r\n"),
+        ("UIDL 77777\r\n", "+OK 77777 message-77777\r\n"),
+    ] {
+        let mut answer = Vec::new();
+        let grown = growth(|| {
+            feed(&mut client, command.as_bytes());
+            drain(&mut client, |piece| answer.extend_from_slice(piece));
+        });
+        assert_eq!(String::from_utf8_lossy(&answer), line);
+        assert!(grown <= 4 << 10, "{command}: the heap grew by {grown}");
+    }
     for (command, line) in [("LIST\r\n", "100000 1234\r\n"), ("UIDL\r\n", "100000 message-100000\r\n")] {
         let mut tail = Vec::new();
         let grown = growth(|| {
@@ -209,6 +227,7 @@ fn lists_of_a_large_maildrop_stream() {
         assert!(tail.ends_with(format!("\r\n{line}.\r\n").as_bytes()));
         assert!(grown <= BOUND, "the heap grew by {grown}");
     }
+    assert_eq!(counted(), [1, 100_000, 0], "the backend is not asked again");
 }
 
 #[test]

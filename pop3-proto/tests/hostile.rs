@@ -9,7 +9,6 @@ use std::sync::atomic::Ordering;
 
 use pillarbox_pop3_proto::Config;
 use pillarbox_proto_core::auth::{Secret, apop_digest};
-use pillarbox_proto_core::backend::Error;
 use pillarbox_proto_core::conversation::{Control, Conversation, Next};
 use pillarbox_proto_core::memory::{Call, MemoryBackend, Outcome};
 use support::Client;
@@ -191,76 +190,4 @@ fn who_has_said_good_bye_does_not_time_out() {
     client.send(b"QUIT\r\n");
     assert_eq!(client.asked, Some(Next::Close));
     assert_eq!(client.conversation.deadline(), None, "what is left to be written is the socket owner's affair");
-}
-
-/// Keeps the events of `tracing`.
-#[cfg(feature = "tracing")]
-mod log {
-    use std::fmt::{Debug, Write};
-    use std::sync::{Arc, Mutex};
-
-    use tracing::field::{Field, Visit};
-    use tracing::{Event, Metadata, Subscriber, span};
-
-    #[derive(Clone, Default)]
-    pub struct Log(pub Arc<Mutex<String>>);
-
-    struct Fields<'a>(&'a mut String);
-
-    impl Visit for Fields<'_> {
-        fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-            write!(self.0, "{field}={value:?} ").unwrap();
-        }
-    }
-
-    impl Subscriber for Log {
-        fn enabled(&self, _: &Metadata<'_>) -> bool {
-            true
-        }
-        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-            span::Id::from_u64(1)
-        }
-        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-        fn event(&self, event: &Event<'_>) {
-            let mut text = self.0.lock().unwrap();
-            write!(text, "{}: ", event.metadata().level()).unwrap();
-            event.record(&mut Fields(&mut text));
-            text.push('\n');
-        }
-        fn enter(&self, _: &span::Id) {}
-        fn exit(&self, _: &span::Id) {}
-    }
-}
-
-#[cfg(feature = "tracing")]
-#[test]
-fn the_cause_of_a_failure_is_for_the_log_and_not_for_the_client() {
-    let log = log::Log::default();
-    let _guard = tracing::subscriber::set_default(log.clone());
-    for (call, doing) in
-        [(Call::Authenticate, "checking credentials"), (Call::Open, "opening a maildrop"), (Call::Fetch, "opening")]
-    {
-        let store = memory();
-        let mut client = Client::connect(Arc::new(store.clone()), config());
-        client.say("USER tim\r\nPASS wrong\r\n");
-        assert_eq!(*log.0.lock().unwrap(), "", "a wrong password is no failure of the store");
-        store.hook(move |made| match made {
-            made if made == call => Outcome::fail(Error::unavailable("/var/mail: no such disk")),
-            _ => Outcome::proceed(),
-        });
-        let heard = client.say(LOGIN);
-        assert!(heard.ends_with("-ERR [SYS/TEMP] The mail store is not available now\r\n"), "{heard}");
-        let said = std::mem::take(&mut *log.0.lock().unwrap());
-        assert!(said.starts_with("WARN: ") && said.contains(doing), "{said}");
-        assert!(said.contains("/var/mail: no such disk") && said.lines().count() == 1, "{said}");
-        assert!(!said.contains("tanstaaf"));
-    }
-    // Where the client can't be told anything, the log is all there is.
-    let (mut client, _) = generated(1, 200_000, |backend| backend.broken_at = Some(100_000));
-    client.say(LOGIN);
-    client.send(b"RETR 1\r\n");
-    assert_eq!(client.asked, Some(Next::Abort));
-    let said = log.0.lock().unwrap().clone();
-    assert!(said.contains("reading a message") && said.contains("the disk has a hole"), "{said}");
 }

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 
 pub mod generated;
+#[cfg(feature = "tracing")]
+pub mod log;
 pub mod transcript;
 
 use std::sync::Arc;
