@@ -89,3 +89,17 @@ fn rows_before_a_failure_are_told() {
         "* 1 FETCH (FLAGS ())\r\n* 2 FETCH (FLAGS (odd))\r\nc NO [CORRUPTION] The stored data is damaged\r\n"
     );
 }
+
+#[test]
+fn content_that_can_not_come_along_is_read_by_itself() {
+    let mut client = session(5, Call::Rows, |call| call == 3);
+    let said = say(&mut client, "c FETCH 1:5 BODY.PEEK[]\r\n");
+    let told: Vec<&str> = said.lines().filter(|line| line.starts_with(['*', 'c'])).collect();
+    let each = |number: u32| format!("* {number} FETCH (BODY[] {{20}}");
+    assert_eq!(told, [&*each(1), &*each(2), &*each(3), &*each(4), &*each(5), "c OK FETCH completed"]);
+    // Nothing but the rows is asked for.
+    let mut client = session(5, Call::Rows, |call| call == 3);
+    assert!(
+        say(&mut client, "c FETCH 1:5 FLAGS\r\n").ends_with("\r\nc NO [CORRUPTION] The stored data is damaged\r\n")
+    );
+}

@@ -25,11 +25,11 @@ use writer::Writer;
 const ROWS: usize = 256;
 /// Octets of content that a batch of rows may bring along at first, and for a client that falls behind.
 const INLINE: usize = 128 * 1024;
-/// Messages that can't be read, one after the other, before the store counts as down.
-const PATIENCE: u32 = 100;
 /// The same for a client that keeps up: it would go to sleep between smaller writes, and waking it takes longer than
 /// copying them.
 const INLINE_FLOWING: usize = 1024 * 1024;
+/// Messages that can't be read, one after the other, before the store counts as down.
+const PATIENCE: u32 = 100;
 
 /// Tells of messages, batch by batch.
 pub(crate) async fn fetch(context: Context, selected: Arc<SelectedMailbox>, plan: Plan) -> Completion {
@@ -60,12 +60,14 @@ struct Job {
 
 impl Job {
     async fn run(&mut self, plan: &Plan) -> Result<(), Error> {
-        let request = FetchRequest::new(plan.uids.clone(), plan.data);
-        let mut rows = self.selected.mailbox.fetch(request).await?;
+        let mut data = plan.data;
+        let mut rows = self.selected.mailbox.fetch(FetchRequest::new(plan.uids.clone(), data)).await?;
+        let mut reached = None;
         let mut inline = INLINE;
         loop {
             let mut batch = self.context.port.batch(ROWS, inline);
             let more = rows.next(&mut batch).await;
+            reached = batch.rows().last().map(|row| row.uid).or(reached);
             let marked = if plan.sets_seen && self.selected.is_writable() {
                 self.set_seen(&mut batch).await?
             } else {
@@ -89,10 +91,20 @@ impl Job {
                 }
                 self.context.port.recycle(batch);
             }
-            // What came before a failure is good.
-            if !more? {
-                self.context.port.settle().await;
-                return Ok(());
+            match more {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.context.port.settle().await;
+                    return Ok(());
+                }
+                // It may be one message that can't be read: each is opened by itself from here on.
+                Err(error) if data.inline > 0 && !matches!(error, Error::MailboxGone) => {
+                    report(&error);
+                    data.inline = 0;
+                    let rest = reached.map_or_else(|| plan.uids.clone(), |reached| plan.uids.after(reached));
+                    rows = self.selected.mailbox.fetch(FetchRequest::new(rest, data)).await?;
+                }
+                Err(error) => return Err(error),
             }
             inline = if self.context.port.flows() { (inline * 2).min(INLINE_FLOWING) } else { INLINE };
         }
