@@ -2,6 +2,7 @@
 //! from memory.
 
 use std::fs;
+use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -59,10 +60,38 @@ fn from_memory(options: &Options, load: &Load) -> Vec<Row> {
 fn from_maildir(options: &Options, load: &Load) -> Vec<Row> {
     let mut rows = Vec::new();
     for (store, end) in [("Maildir with CRLF", "\r\n"), ("Maildir with LF", "\n")] {
-        let (_folder, maildir) = maildir(load, end);
+        let (folder, maildir) = maildir(load, end);
         rows.extend(both(options, load, store, load.maildir, &maildir));
+        rows.push(floor(options, load, store, &folder));
     }
     rows
+}
+
+/// What opening, reading and closing the files takes one thread that does nothing else.
+fn floor(options: &Options, load: &Load, store: &str, folder: &TempDir) -> Row {
+    let names: Vec<_> = fs::read_dir(folder.path().join("cur")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut room = vec![0; 256 << 10];
+    let rates = (0..if options.quick { 9 } else { 61 }).map(|_| {
+        let started = Instant::now();
+        let mut octets = 0;
+        for name in &names {
+            let mut file = fs::File::open(name).unwrap();
+            loop {
+                let count = file.read(&mut room).unwrap();
+                octets += count;
+                if count < room.len() {
+                    break;
+                }
+            }
+        }
+        octets as f64 / 1e6 / started.elapsed().as_secs_f64()
+    });
+    let rate = measure::median(rates.collect());
+    Row::new(
+        format!("Only opening, reading and closing the files of {}, {store}", load.name),
+        format!("{rate:.0} MB/s"),
+        "-",
+    )
 }
 
 fn both(options: &Options, load: &Load, store: &str, reach: f64, backend: &Arc<dyn Backend>) -> Vec<Row> {
