@@ -11,10 +11,13 @@ use super::reply::Reply;
 use super::select::SelectedMailbox;
 use crate::wire::encode::Code;
 
-/// Why a name can't be given to a mailbox.
-fn unfit(name: &MailboxName, delimiter: Option<char>) -> Option<Completion> {
+/// Why a name can't be given to a mailbox. `utf8`: the client sent it as UTF-8.
+fn unfit(name: &MailboxName, delimiter: Option<char>, utf8: bool) -> Option<Completion> {
     let text = if name.has_wildcard() {
         "A mailbox name can't hold the wildcards * and %"
+    } else if utf8 && !unicode_normalization::is_nfc(name.as_str()) {
+        // RFC 9051, section 5.1 has servers refuse what is not Net-Unicode (RFC 5198), or else take it in every command.
+        "A mailbox name must be in Unicode Normalization Form C"
     } else if delimiter.is_some_and(|delimiter| name.has_empty_level(delimiter)) {
         "A mailbox name can't have an empty level"
     } else {
@@ -33,7 +36,7 @@ pub(crate) async fn create(
     if name.is_inbox() {
         return Completion::no("INBOX exists already").with(Code::AlreadyExists);
     }
-    if let Some(refusal) = unfit(&name, context.account.delimiter()) {
+    if let Some(refusal) = unfit(&name, context.account.delimiter(), context.rev2) {
         return refusal;
     }
     if !special_use.is_empty() && !context.account.creates_special_use() {
@@ -76,7 +79,7 @@ pub(crate) async fn rename(
     if to.is_inbox() {
         return Completion::no("INBOX exists already").with(Code::AlreadyExists);
     }
-    if let Some(refusal) = unfit(&to, delimiter) {
+    if let Some(refusal) = unfit(&to, delimiter, context.rev2) {
         return refusal;
     }
     if !from.is_inbox() && delimiter.is_some_and(|delimiter| to.is_inferior_to(&from, delimiter)) {
