@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use pillarbox_imap_proto::{ImapService, LiteralMode};
 use pillarbox_pop3_proto::Pop3Service;
 use pillarbox_proto_core::auth::{Identity, Secret};
-use pillarbox_proto_core::backend::{Account, Authenticator, Backend, Questions, Result};
+use pillarbox_proto_core::backend::{Account, Authenticator, Backend, Policies, Questions, Result};
 use pillarbox_proto_core::connection::{ChannelBinding, SessionId, TlsInfo, TlsMode};
 use pillarbox_proto_core::env::SystemEnv;
 use pillarbox_proto_core::memory::MemoryBackend;
@@ -41,6 +41,10 @@ impl Backend for Asked {
     async fn open(&self, connection: &Connection, who: &Identity) -> Result<Arc<dyn Account>> {
         self.store.open(connection, who).await
     }
+
+    async fn policies(&self, connection: &Connection) -> Policies {
+        self.store.policies(connection).await
+    }
 }
 
 fn backend(everything: bool) -> Arc<Asked> {
@@ -52,7 +56,7 @@ fn backend(everything: bool) -> Arc<Asked> {
     questions.shared_secret = everything;
     questions.cram_md5 = everything;
     questions.anonymous = everything;
-    let store = MemoryBackend::builder().user("ada", "secret").build().unwrap();
+    let store = MemoryBackend::builder().user("ada", "secret").login_delay(60).build().unwrap();
     Arc::new(Asked { store, questions })
 }
 

@@ -11,19 +11,22 @@ use pillarbox_docs::guide::Notes;
 use pillarbox_imap_proto::ImapService;
 use pillarbox_pop3_proto::Pop3Service;
 use pillarbox_proto_core::auth::{Identity, Secret};
-use pillarbox_proto_core::backend::{Account, Authenticator, Backend, Result};
+use pillarbox_proto_core::backend::{Account, Authenticator, Backend, Policies, Result};
 use pillarbox_proto_core::conformance::{Subject, check_all};
 use pillarbox_proto_core::connection::SessionId;
 use pillarbox_proto_core::env::SystemEnv;
 use pillarbox_proto_core::{Connection, Conversation, ModSeqs};
 
 fn notes() -> Notes {
-    Notes::new(Secret::new(*b"sixteen octets or more")).user("ada", &Secret::new("secret"), b"a salt of her own")
+    Notes::new(Secret::new(*b"sixteen octets or more"))
+        .user("ada", &Secret::new("secret"), b"a salt of her own")
+        .bulletin("Subject: no tea today\r\n\r\n")
+        .bulletin("Subject: tea again\r\n\r\n")
 }
 
 #[test]
 fn it_keeps_the_rules() {
-    let fresh = || async { Subject::new(Arc::new(notes()), Connection::default(), Identity::new("ada")) };
+    let fresh = || async { Subject::new(Arc::new(notes()), Connection::default(), Identity::new("ada")).bulletins(2) };
     let report = futures::executor::block_on(check_all(&fresh));
     println!("{report}");
     report.into_result().unwrap();
@@ -47,13 +50,17 @@ impl Backend for Watched {
     async fn open(&self, connection: &Connection, who: &Identity) -> Result<Arc<dyn Account>> {
         Ok(self.mod_seqs.wrap(who.user(), self.notes.open(connection, who).await?))
     }
+
+    async fn policies(&self, connection: &Connection) -> Policies {
+        self.notes.policies(connection).await
+    }
 }
 
 #[test]
 fn it_keeps_the_rules_behind_an_adapter() {
     let fresh = || async {
         let watched = Watched { notes: notes(), mod_seqs: ModSeqs::new() };
-        Subject::new(Arc::new(watched), Connection::default(), Identity::new("ada"))
+        Subject::new(Arc::new(watched), Connection::default(), Identity::new("ada")).bulletins(2)
     };
     futures::executor::block_on(check_all(&fresh)).into_result().unwrap();
 }
@@ -98,9 +105,17 @@ fn imap_and_pop3_serve_it() {
         assert!(said.contains(part), "no {part:?} in\n{said}");
     }
     let pop3 = Pop3Service::new(backend, Default::default(), Arc::new(SystemEnv));
-    let said =
-        dialogue(pop3.connect(secured(), Instant::now()), "USER ada\r\nPASS secret\r\nUIDL\r\nRETR 1\r\nQUIT\r\n");
-    for part in ["\r\n1 note-", "Milk, bread", "\r\n.\r\n+OK"] {
+    let said = dialogue(
+        pop3.connect(secured(), Instant::now()),
+        "CAPA\r\nUSER ada\r\nPASS secret\r\nUIDL\r\nRETR 1\r\nQUIT\r\n",
+    );
+    for part in [
+        "\r\nLOGIN-DELAY 60\r\nEXPIRE 30\r\n",
+        "+OK Maildrop has 3 messages",
+        "\r\n1 note-",
+        "Milk, bread",
+        "\r\n.\r\n+OK",
+    ] {
         assert!(said.contains(part), "no {part:?} in\n{said}");
     }
 }

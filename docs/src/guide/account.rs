@@ -5,15 +5,18 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use pillarbox_proto_core::backend::{
-    Account, Append, AppendRequest, Copied, CopyRequest, CreateRequest, Error, ListEntry, ListRequest, MailboxId,
-    OpenRequest, Opened, RenameRequest, Result, Status, StatusRequest, copy_by_append, expunge_moved,
+    Account, Append, AppendRequest, Bulletins, Copied, CopyRequest, CreateRequest, Error, Expiry, ListEntry,
+    ListRequest, LoginDelay, MailboxId, OpenRequest, Opened, RenameRequest, Result, Status, StatusRequest,
+    copy_by_append, expunge_moved,
 };
 use pillarbox_proto_core::mail::{MailboxName, SystemFlags, UidValidity};
 
 use super::append::{Adding, MAX_NOTE};
 use super::mailbox::OpenNotebook;
 use super::notebook::{Notebook, seen};
+use super::pop3::EXPIRY;
 
 const DELIMITER: char = '/';
 
@@ -21,6 +24,9 @@ const DELIMITER: char = '/';
 pub(super) struct Desk {
     notebooks: Mutex<BTreeMap<MailboxName, Arc<Notebook>>>,
     subscriptions: Mutex<BTreeSet<MailboxName>>,
+    /// The time of the last POP3 login, and how many bulletins the user has had.
+    pub(super) last_login: Mutex<Option<i64>>,
+    pub(super) bulletins_had: Mutex<usize>,
     /// Numbers that are given once: notebooks' ids, UIDVALIDITY values, notes' unique-ids.
     given: AtomicU32,
 }
@@ -30,6 +36,8 @@ impl Desk {
         let desk = Self {
             notebooks: Mutex::new(BTreeMap::new()),
             subscriptions: Mutex::new(BTreeSet::new()),
+            last_login: Mutex::new(None),
+            bulletins_had: Mutex::new(0),
             given: AtomicU32::new(1),
         };
         let inbox = desk.notebook(MailboxName::inbox());
@@ -57,7 +65,7 @@ impl Desk {
         Ok(Notebook::new(name, MailboxId::new(number.to_string()), uid_validity))
     }
 
-    fn find(&self, name: &MailboxName) -> Result<Arc<Notebook>> {
+    pub(super) fn find(&self, name: &MailboxName) -> Result<Arc<Notebook>> {
         self.names().get(name).cloned().ok_or(Error::NoSuchMailbox)
     }
 }
@@ -65,6 +73,7 @@ impl Desk {
 /// A session's way to the desk.
 pub(super) struct Session {
     pub(super) desk: Arc<Desk>,
+    pub(super) bulletins: Arc<[Bytes]>,
 }
 
 /// Holds a maildrop for one POP3 session.
@@ -108,6 +117,18 @@ impl Account for Session {
             opened.lease = Some(Box::new(Lease(Arc::clone(&notebook))));
         }
         Ok(opened)
+    }
+
+    fn login_delay(&self) -> Option<&dyn LoginDelay> {
+        Some(self)
+    }
+
+    fn expiry(&self) -> Option<Expiry> {
+        Some(EXPIRY)
+    }
+
+    fn bulletins(&self) -> Option<&dyn Bulletins> {
+        Some(self)
     }
 
     fn append_limit(&self) -> Option<u64> {

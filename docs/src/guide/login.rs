@@ -5,10 +5,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use pillarbox_proto_core::Connection;
 use pillarbox_proto_core::auth::{Identity, SCRAM_ITERATIONS, Secret, derive_scram_keys};
-use pillarbox_proto_core::backend::{Account, Authenticator, Backend, Error, Questions, Result, ScramHash, ScramKeys};
+use pillarbox_proto_core::backend::{
+    Account, Authenticator, Backend, Error, Policies, Questions, Result, ScramHash, ScramKeys,
+};
 
 use super::Notes;
 use super::account::Session;
+use super::pop3::policies;
 
 /// What is kept of a password. From neither key can the password be read.
 pub(super) struct Keys {
@@ -62,6 +65,10 @@ impl Authenticator for Notes {
 impl Backend for Notes {
     async fn open(&self, _: &Connection, who: &Identity) -> Result<Arc<dyn Account>> {
         let user = self.users.get(who.user()).ok_or(Error::AuthenticationFailed)?;
-        Ok(Arc::new(Session { desk: Arc::clone(&user.desk) }))
+        Ok(Arc::new(Session { desk: Arc::clone(&user.desk), bulletins: Arc::clone(&self.bulletins) }))
+    }
+
+    async fn policies(&self, _: &Connection) -> Policies {
+        policies()
     }
 }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pillarbox_proto_core::backend::{
-    Access, Changes, ChangesRequest, Error, ExpungeRequest, Expunged, FetchData, FetchRequest, IterRows, Mailbox,
-    Message, Query, Result, Row, Rows, SearchRequest, StoreRequest, Stored,
+    Access, Changes, ChangesRequest, Error, ExpungeRequest, Expunged, FetchData, FetchRequest, FinishRequest, Finished,
+    IterRows, Mailbox, Message, Query, Result, Row, Rows, SearchRequest, StoreOp, StoreRequest, Stored,
 };
 use pillarbox_proto_core::mail::{ModSeq, SystemFlags, Uid, UidSet};
 
 use super::notebook::{Note, Notebook, State, flags_of};
+
+const DELETED: SystemFlags = SystemFlags::DELETED;
 
 /// A session's handle: it holds the notebook itself, not its name.
 pub(super) struct OpenNotebook {
@@ -70,6 +72,32 @@ impl Mailbox for OpenNotebook {
                 expunged.modseq = state.modseq;
             }
             Ok(expunged)
+        })
+    }
+
+    async fn finish(&self, request: FinishRequest) -> Result<Finished> {
+        self.writable()?;
+        self.notebook.change(|state| {
+            let marked = |uid: &Uid| state.notes.get(uid).is_some_and(|note| note.flags.system.contains(DELETED));
+            let mut removed = request.delete.intersection(&state.uids());
+            removed.union_with(&request.marked.iter().filter(marked).collect());
+            for uid in &request.retrieved.difference(&removed) {
+                // The first retrieval counts.
+                if let Some(note) = state.notes.get_mut(&uid).filter(|_| request.expiry.is_some()) {
+                    note.retrieved.get_or_insert(request.now);
+                }
+            }
+            if let Some(cutoff) = request.cutoff() {
+                let expired = |note: &Note| note.retrieved.is_some_and(|retrieved| retrieved <= cutoff);
+                removed.extend(request.known.iter().filter(|uid| state.notes.get(uid).is_some_and(expired)));
+            }
+            for uid in &removed {
+                state.remove(uid);
+            }
+            state.store(&StoreRequest::new(request.read.clone(), StoreOp::Add, SystemFlags::SEEN.into()));
+            let mut finished = Finished::default();
+            finished.removed = removed;
+            Ok(finished)
         })
     }
 

@@ -8,12 +8,14 @@ mod append;
 mod login;
 mod mailbox;
 mod notebook;
+mod pop3;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use account::Desk;
+use bytes::Bytes;
 use login::Keys;
 use pillarbox_proto_core::auth::Secret;
 
@@ -21,6 +23,8 @@ use pillarbox_proto_core::auth::Secret;
 pub struct Notes {
     users: HashMap<String, User>,
     salt_key: Secret,
+    /// Announcements for all users.
+    bulletins: Arc<[Bytes]>,
 }
 
 /// One user.
@@ -33,7 +37,14 @@ impl Notes {
     /// No users yet. The key is secret, lasting, and at least 16 octets of randomness.
     #[must_use]
     pub fn new(salt_key: Secret) -> Self {
-        Self { users: HashMap::new(), salt_key }
+        Self { users: HashMap::new(), salt_key, bulletins: Arc::default() }
+    }
+
+    /// Adds a bulletin, which each user gets once.
+    #[must_use]
+    pub fn bulletin(mut self, message: impl Into<Bytes>) -> Self {
+        self.bulletins = self.bulletins.iter().cloned().chain([message.into()]).collect();
+        self
     }
 
     /// Adds a user with an empty INBOX. The salt is random and of this user alone.

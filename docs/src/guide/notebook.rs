@@ -20,13 +20,24 @@ pub(super) struct Note {
     pub(super) date: DateTime,
     pub(super) unique_id: Arc<str>,
     pub(super) summary: Option<Bytes>,
+    /// When it was first retrieved over POP3.
+    pub(super) retrieved: Option<i64>,
     arrived: ModSeq,
     pub(super) changed: ModSeq,
 }
 
 impl Note {
     pub(super) fn new(content: Bytes, flags: Flags, date: DateTime, unique_id: Arc<str>) -> Self {
-        Self { content, flags, date, unique_id, summary: None, arrived: ModSeq::ZERO, changed: ModSeq::ZERO }
+        Self {
+            content,
+            flags,
+            date,
+            unique_id,
+            summary: None,
+            retrieved: None,
+            arrived: ModSeq::ZERO,
+            changed: ModSeq::ZERO,
+        }
     }
 }
 
