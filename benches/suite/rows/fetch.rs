@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pillarbox_proto_core::backend::Backend;
-use pillarbox_proto_core::mail::SystemFlags;
-use pillarbox_proto_core::memory::MemoryBackend;
 use tempfile::TempDir;
 
 use crate::Options;
@@ -17,24 +15,10 @@ use crate::report::{Figure, Reach, Row};
 use crate::support::bare;
 use crate::support::certificate::{Certificate, client_config};
 use crate::support::client::Connection;
-use crate::support::maildir::Maildir;
+use crate::support::load::{LOADS, Load, maildir, memory};
 use crate::support::serving::Serving;
 
 const COMMAND: &str = "f FETCH 1:* BODY[]\r\n";
-
-/// Messages to be fetched.
-struct Load {
-    name: &'static str,
-    count: usize,
-    size: usize,
-    /// What the Maildir store has to reach.
-    maildir: f64,
-}
-
-const LOADS: [Load; 2] = [
-    Load { name: "2,000 x 8 KiB", count: 2000, size: 8 << 10, maildir: 0.4 },
-    Load { name: "1 x 50 MiB", count: 1, size: 50 << 20, maildir: 0.7 },
-];
 
 pub(crate) fn small_memory(options: &Options) -> Vec<Row> {
     from_memory(options, &LOADS[0])
@@ -99,28 +83,6 @@ fn both(options: &Options, load: &Load, store: &str, reach: f64, backend: &Arc<d
     [None, Some(&certificate)].map(|tls| compare(options, load, store, reach, backend, tls)).into()
 }
 
-fn memory(load: &Load) -> Arc<dyn Backend> {
-    let mut builder = MemoryBackend::builder().user("alice", "secret");
-    for number in 0..load.count {
-        builder = builder.message("alice", "INBOX", SystemFlags::SEEN, message(load, number, "\r\n"));
-    }
-    Arc::new(builder.build().unwrap())
-}
-
-/// A message of about the load's size, once its line ends are CRLF.
-fn message(load: &Load, number: usize, end: &str) -> Vec<u8> {
-    let mut text = format!(
-        "From: Alice <alice@example.org>{end}To: Bob <bob@example.org>{end}Subject: Message {number}{end}\
-         Date: Mon, 1 Jan 2024 12:00:00 +0000{end}Message-ID: <{number}@example.org>{end}{end}"
-    );
-    let mut line = 0;
-    while text.len() + 80 < load.size {
-        text.push_str(&format!("{line:08} The quick brown fox jumps over the lazy dog, and once more over it.{end}"));
-        line += 1;
-    }
-    text.into_bytes()
-}
-
 fn compare(
     options: &Options,
     load: &Load,
@@ -153,18 +115,4 @@ fn compare(
         format!("bare tokio: {:.0} MB/s", pair.peer),
     )
     .figure(Figure::times(pair.ours_over_peer(), Reach::AtLeast(reach)))
-}
-
-/// A Maildir with these messages, their lines ending so.
-fn maildir(load: &Load, end: &str) -> (TempDir, Arc<dyn Backend>) {
-    let folder = tempfile::tempdir().unwrap();
-    for place in ["cur", "new", "tmp"] {
-        fs::create_dir(folder.path().join(place)).unwrap();
-    }
-    for number in 0..load.count {
-        let name = format!("{}.M{number}.localhost:2,S", 1_767_323_045 + number);
-        fs::write(folder.path().join("cur").join(name), message(load, number, end)).unwrap();
-    }
-    let backend = Maildir::new(folder.path().to_owned());
-    (folder, backend)
 }

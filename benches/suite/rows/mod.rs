@@ -6,6 +6,7 @@ mod decode;
 mod fetch;
 mod idle;
 mod noop;
+mod retrieve;
 mod rows_out;
 mod session_decode;
 mod view;
@@ -27,6 +28,11 @@ pub(crate) const ALL: &[Entry] = &[
     ("fetch-small-maildir", fetch::small_maildir),
     ("fetch-large-memory", fetch::large_memory),
     ("fetch-large-maildir", fetch::large_maildir),
+    ("retr-small-memory", retrieve::small_memory),
+    ("retr-small-maildir", retrieve::small_maildir),
+    ("retr-large-memory", retrieve::large_memory),
+    ("retr-large-maildir", retrieve::large_maildir),
+    ("pop3-logins", retrieve::logins),
     ("idle", idle::run),
     ("announce", announce::run),
     ("view", view::run),

@@ -91,6 +91,33 @@ impl Connection {
         self.stream.line("s OK");
     }
 
+    /// Logs in over POP3.
+    pub(crate) fn open_maildrop(&mut self) {
+        self.stream.line("+OK");
+        self.stream.send(b"USER alice\r\n");
+        self.stream.line("+OK");
+        self.stream.send(b"PASS secret\r\n");
+        self.stream.line("+OK");
+    }
+
+    /// Sends a command of POP3 and returns its multi-line response.
+    pub(crate) fn multi_line(&mut self, command: &str) -> Vec<u8> {
+        self.stream.send(command.as_bytes());
+        let mut all = Vec::new();
+        while !all.ends_with(b"\r\n.\r\n") {
+            let count = self.stream.read(&mut self.buffer);
+            all.extend_from_slice(&self.buffer[..count]);
+        }
+        assert!(all.starts_with(b"+OK"));
+        all
+    }
+
+    /// Sends a line and takes in the line that answers it.
+    pub(crate) fn exchange(&mut self, line: &[u8]) {
+        self.stream.send(line);
+        self.stream.line("");
+    }
+
     /// Sends a command and returns everything up to the end of its tagged line.
     pub(crate) fn whole(&mut self, command: &str, tag: &str) -> Vec<u8> {
         self.stream.send(command.as_bytes());

@@ -7,8 +7,10 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use pillarbox_imap_proto::{Config, ImapConversation};
+use pillarbox_pop3_proto::Pop3Service;
+use pillarbox_proto_core::Conversation;
 use pillarbox_proto_core::backend::Backend;
-use pillarbox_proto_core::connection::TlsMode;
+use pillarbox_proto_core::connection::{Connection, TlsMode};
 use pillarbox_proto_core::env::SystemEnv;
 use pillarbox_server_core::tls::TlsAcceptor;
 use pillarbox_server_core::{Listener, Server};
@@ -42,7 +44,18 @@ impl Serving {
         Self { address: told.recv().unwrap(), stop: Some(stop), thread: Some(thread) }
     }
 
-    /// Ours, with everything that a listener has.
+    /// Our POP3, with everything that a listener has.
+    pub(crate) fn pop3(backend: Arc<dyn Backend>, tls: Option<TlsAcceptor>) -> Self {
+        let mut config = pillarbox_pop3_proto::Config::default();
+        config.allow_plaintext = true;
+        config.tls_mode = if tls.is_some() { TlsMode::Connection } else { TlsMode::No };
+        let service = Pop3Service::new(backend, config, Arc::new(SystemEnv));
+        Self::start("pillarbox", move || {
+            listen("pop3", tls, move |connection| Box::new(service.connect(connection, Instant::now())))
+        })
+    }
+
+    /// Our IMAP, with everything that a listener has.
     pub(crate) fn imap(backend: Arc<dyn Backend>, tls: Option<TlsAcceptor>) -> Self {
         Self::start("pillarbox", move || async move {
             let mut config = Config::default();
@@ -55,16 +68,25 @@ impl Serving {
                 let (config, backend) = (Arc::clone(&config), Arc::clone(&backend));
                 Box::new(ImapConversation::new(config, Arc::new(SystemEnv), backend, connection, now)) as _
             };
-            let mut listener = Listener::new("imap", make).address(([127, 0, 0, 1], 0)).backlog(4096);
-            if let Some(acceptor) = tls {
-                listener = listener.tls(TlsMode::Connection, acceptor);
-            }
-            let server = Server::new().listener(listener).bind().unwrap().start().unwrap();
-            let address = server.local_addr("imap").unwrap();
-            tokio::spawn(async move { server.stopped().await });
-            address
+            listen("imap", tls, make).await
         })
     }
+}
+
+/// Listens on loopback until the runtime ends.
+async fn listen(
+    name: &'static str,
+    tls: Option<TlsAcceptor>,
+    make: impl Fn(Connection) -> Box<dyn Conversation> + Send + Sync + 'static,
+) -> SocketAddr {
+    let mut listener = Listener::new(name, make).address(([127, 0, 0, 1], 0)).backlog(4096);
+    if let Some(acceptor) = tls {
+        listener = listener.tls(TlsMode::Connection, acceptor);
+    }
+    let server = Server::new().listener(listener).bind().unwrap().start().unwrap();
+    let address = server.local_addr(name).unwrap();
+    tokio::spawn(async move { server.stopped().await });
+    address
 }
 
 impl Drop for Serving {
