@@ -127,6 +127,38 @@ mod tests {
     }
 
     #[test]
+    fn only_credentials_are_told_as_credentials_and_every_fault_has_a_code() {
+        let auth = |error: &Error| told(error).starts_with("-ERR [AUTH]");
+        for error in [
+            Error::AuthenticationFailed,
+            Error::AuthorizationFailed,
+            Error::Expired,
+            Error::TokenRefused(String::new()),
+        ] {
+            assert!(auth(&error), "{error:?}");
+        }
+        let passing = [Error::unavailable("x"), Error::Limit("x".into()), Error::OverQuota, Error::MailboxGone];
+        let lasting = [
+            Error::corrupt("x"),
+            Error::ContactAdmin("x".into()),
+            Error::NoPermission,
+            Error::NoSuchMailbox,
+            Error::ReadOnly,
+            Error::Cannot("x".into()),
+        ];
+        for error in &passing {
+            assert!(told(error).starts_with("-ERR [SYS/TEMP] "), "{error:?}");
+        }
+        for error in &lasting {
+            assert!(told(error).starts_with("-ERR [SYS/PERM] "), "{error:?}");
+        }
+        let delay = Refusal::with(Code::LoginDelay, "wait");
+        let mut output = Output::new();
+        err(&mut output, &delay);
+        assert_eq!(output.take(), "-ERR [LOGIN-DELAY] wait\r\n");
+    }
+
+    #[test]
     fn no_text_breaks_the_framing() {
         let text = told(&Error::ContactAdmin("a\r\n+OK b\0\u{e9}".into()));
         assert_eq!(text, "-ERR [SYS/PERM] Contact the administrator: a??+OK b??\r\n");
