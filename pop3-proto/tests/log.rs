@@ -108,6 +108,13 @@ fn why_a_policy_can_not_be_kept_is_for_the_log() {
         assert!(said.starts_with("WARN: ") && said.contains(doing), "{said}");
         assert!(said.contains("/var/lib: no such disk") && said.lines().count() == 1, "{said}");
     }
+    // A clock that was set back.
+    let clock = support::clock();
+    let store = memory(&clock, |builder| builder.login_delay(60));
+    store.set_last_login("tim", Some(support::THEN.as_secs() as i64 + 500)).unwrap();
+    assert!(connect(&store, &clock).say(LOGIN).contains("+OK Maildrop"));
+    let said = std::mem::take(&mut *log.0.lock().unwrap());
+    assert!(said.starts_with("WARN: ") && said.contains("in the future") && said.contains("seconds=500"), "{said}");
     // What was done is told, too.
     let clock = support::clock();
     let store = memory(&clock, |builder| builder.bulletin("Subject: a\r\n\r\n"));

@@ -8,7 +8,7 @@ use pillarbox_proto_core::Env;
 use pillarbox_proto_core::auth::Identity;
 use pillarbox_proto_core::backend::{Account, LoginDelay, Policies};
 
-use super::report::{delivered, warn};
+use super::report::{clock_set_back, delivered, warn};
 use crate::session::unix_time;
 
 /// How often the record of logins is read again when somebody has replaced it meanwhile.
@@ -36,6 +36,9 @@ pub(super) async fn admit(account: &dyn Account, env: &dyn Env) -> Admission {
         let at = unix_time(env);
         if before.is_some_and(|before| is_too_soon(before, at, delay.seconds())) {
             return Admission::TooSoon;
+        }
+        if let Some(ahead) = before.map(|before| before.saturating_sub(at)).filter(|ahead| *ahead > 0) {
+            clock_set_back(ahead);
         }
         match delay.replace(before, Some(at)).await {
             Ok(true) => return Admission::Recorded { before, at },

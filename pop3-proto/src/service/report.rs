@@ -22,6 +22,14 @@ pub(super) fn warn(doing: &'static str, error: &Error) {
     let _ = (doing, error);
 }
 
+/// Logs that a login is recorded for a time that is still to come, by so many seconds.
+pub(super) fn clock_set_back(seconds: i64) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(seconds, "the last login lies in the future and is disregarded: the clock was set back");
+    #[cfg(not(feature = "tracing"))]
+    let _ = seconds;
+}
+
 /// Logs that a user has got bulletins.
 pub(super) fn delivered(user: &str, count: u64) {
     #[cfg(feature = "tracing")]

@@ -91,7 +91,8 @@ pub trait Mailbox: Send + Sync {
     /// 1. [`delete`](FinishRequest::delete) is removed, and of [`marked`](FinishRequest::marked) what still has
     ///    `\Deleted`.
     /// 2. With an [`expiry`](FinishRequest::expiry), each of [`retrieved`](FinishRequest::retrieved) that is left and has
-    ///    no stamp gets [`now`](FinishRequest::now) as its stamp. One that has a stamp keeps it, whatever it says.
+    ///    no stamp gets [`now`](FinishRequest::now) as its stamp. One that has a stamp keeps it, whatever it says; one that
+    ///    is no number never expires, which the store tells in its log.
     /// 3. Of [`known`](FinishRequest::known), what has a stamp not later than [`cutoff`](FinishRequest::cutoff) is removed.
     /// 4. Of [`read`](FinishRequest::read), what is left gets `\Seen`.
     ///

@@ -32,14 +32,15 @@ pub struct Policies {
 /// maildrop is opened, replaces it when the login is admitted, takes that back when the maildrop can't be opened after
 /// all, and replaces it once more at QUIT.
 ///
-/// A record that can't be read or written never keeps a user out: the login goes on, and the error is logged.
+/// A record that can't be read or written never keeps a user out, nor does one that lies in the future, as the clock was
+/// set back: the login goes on, and the library logs why.
 #[async_trait]
 pub trait LoginDelay: Send + Sync {
     /// The least time between two logins, in seconds. 0 for none: then nothing is recorded.
     fn seconds(&self) -> u32;
 
     /// The time of the last login, in seconds since 1970; `None` when there is none. A record that is damaged counts as
-    /// none.
+    /// none, here and for [`replace`](Self::replace); the store says so in its log.
     ///
     /// # Errors
     ///
@@ -143,7 +144,7 @@ pub trait Bulletins: Send + Sync {
     /// Adds to INBOX, in order, the bulletins that the user has not had, and returns how many. Each is added together
     /// with the note that the user has had it, in one step: with two logins at once, when the call is dropped or the
     /// process killed, each user gets each bulletin once. Called after the login was admitted and before the maildrop
-    /// is opened.
+    /// is opened. A note of more bulletins than there are delivers nothing and stays; the store says so in its log.
     ///
     /// # Errors
     ///
