@@ -64,6 +64,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod config;
+#[allow(dead_code, reason = "sessions come next")]
+mod downgrade;
 mod service;
 mod session;
 mod wire;
