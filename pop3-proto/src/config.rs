@@ -78,9 +78,11 @@ pub struct Limits {
     pub input_high_water: usize,
     /// Messages of at most so many octets may come from the backend in one piece; larger ones are streamed.
     pub inline: usize,
-    /// How many messages are fetched in one go when RETR and TOP commands are pipelined.
+    /// How many messages are fetched in one go when RETR and TOP commands are pipelined: at first, and for a client that
+    /// falls behind. For one that takes them as fast as they come it is up to eight times as many.
     pub read_ahead: usize,
-    /// Octets of messages that are fetched ahead at most.
+    /// Octets of messages that are fetched ahead at most; up to eight times as many likewise, and so much output may
+    /// wait then.
     pub read_ahead_bytes: usize,
 }
 

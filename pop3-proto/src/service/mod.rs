@@ -230,7 +230,7 @@ impl Pop3Conversation {
 
     fn retrieve(
         &mut self,
-        request: Retrieve,
+        mut request: Retrieve,
         port: &Port,
         now: Instant,
     ) -> Option<Pin<Box<dyn Future<Output = Done> + Send>>> {
@@ -242,11 +242,16 @@ impl Pop3Conversation {
             return None;
         }
         self.ahead.clear();
+        if self.inlines {
+            self.session.look_ahead(&mut request);
+        }
         let Some(open) = &self.open else {
             self.session.complete(Outcome::Broken, now);
             return None;
         };
-        let (mailbox, limits) = (Arc::clone(&open.mailbox), self.service.config.limits);
+        let (mailbox, mut limits) = (Arc::clone(&open.mailbox), self.service.config.limits);
+        limits.read_ahead_bytes = self.session.flow.read_ahead_bytes(&limits);
+        limits.read_ahead = self.session.flow.read_ahead(&limits);
         Some(Box::pin(retrieve::retrieve(port.clone(), mailbox, request, limits, self.inlines)))
     }
 }
@@ -314,6 +319,9 @@ impl Conversation for Pop3Conversation {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Next> {
+        if !self.session.is_full() {
+            self.session.flow.observe(self.session.output.is_empty());
+        }
         self.session.progress(now);
         let next = self.work(cx, now);
         let waits_for_client = self.running.as_ref().is_none_or(|running| running.port.is_hungry());

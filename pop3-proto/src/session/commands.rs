@@ -7,7 +7,7 @@ use pillarbox_proto_core::connection::TlsMode;
 use pillarbox_proto_core::conversation::{Layer, Next as Ask};
 
 use super::job::{Credentials, Job, Retrieve};
-use super::maildrop::{Entry, Maildrop, Missing};
+use super::maildrop::{Entry, Missing};
 use super::{Listing, ListingKind, Session, State, unix_time};
 use crate::wire::command::{self, Command, Parsed, Verb};
 use crate::wire::reply::{Code, Refusal};
@@ -126,11 +126,7 @@ impl Session {
     fn retrieve(&mut self, number: u32, top: Option<u64>) -> Option<Job> {
         let State::Transaction(maildrop) = &self.state else { return None };
         match maildrop.get(number) {
-            Ok(Entry { uid, size, .. }) => {
-                let mut retrieve = Retrieve { uid, size, top, ahead: Vec::new() };
-                self.look_ahead(maildrop, &mut retrieve);
-                Some(Job::Retrieve(retrieve))
-            }
+            Ok(Entry { uid, size, .. }) => Some(Job::Retrieve(Retrieve { uid, size, top, ahead: Vec::new() })),
             Err(missing) => {
                 self.refuse(&missing.into());
                 None
@@ -138,28 +134,34 @@ impl Session {
         }
     }
 
-    /// Which messages the pipeline asks for next, so that they can be fetched with this one.
-    fn look_ahead(&self, maildrop: &Maildrop, retrieve: &mut Retrieve) {
+    /// Finds out which messages the pipeline asks for next, so that they can be fetched with this one.
+    pub(crate) fn look_ahead(&mut self, retrieve: &mut Retrieve) {
+        let State::Transaction(maildrop) = &self.state else { return };
         let limits = &self.config.limits;
+        let (read_ahead, read_ahead_bytes) = (self.flow.read_ahead(limits), self.flow.read_ahead_bytes(limits));
         let fits = |size: u64| size <= limits.inline as u64;
         if !fits(retrieve.size) {
+            self.flow.streams();
             return;
         }
         let mut bytes = retrieve.size;
         // Twice as many lines, as deletions may stand between them.
-        for line in self.lines.peek().take(limits.read_ahead.saturating_mul(2)) {
+        for line in self.lines.peek().take(read_ahead.saturating_mul(2)) {
             let number = match command::parse(line) {
                 Parsed::Command(_, Command::Retr(number) | Command::Top(number, _)) => number,
                 Parsed::Command(_, Command::Dele(_)) => continue,
-                _ => return,
+                _ => break,
             };
-            let Ok(Entry { uid, size, .. }) = maildrop.get(number) else { return };
+            let Ok(Entry { uid, size, .. }) = maildrop.get(number) else { break };
             bytes = bytes.saturating_add(size);
-            let room = retrieve.ahead.len() + 1 < limits.read_ahead;
-            if !room || !fits(size) || bytes > limits.read_ahead_bytes as u64 {
-                return;
+            let room = retrieve.ahead.len() + 1 < read_ahead;
+            if !room || !fits(size) || bytes > read_ahead_bytes as u64 {
+                break;
             }
             retrieve.ahead.push(uid);
+        }
+        if !retrieve.ahead.is_empty() {
+            self.flow.fetches();
         }
     }
 

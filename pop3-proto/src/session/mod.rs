@@ -5,6 +5,7 @@
 
 mod capabilities;
 mod commands;
+mod flow;
 pub(crate) mod job;
 pub(crate) mod maildrop;
 mod timing;
@@ -21,6 +22,7 @@ use pillarbox_proto_core::conversation::{Layer, Next as Ask};
 use pillarbox_proto_core::{Connection, Env, Output};
 
 use self::capabilities::Offer;
+use self::flow::Flow;
 use self::job::{Job, Outcome, Reply};
 use self::maildrop::Maildrop;
 use self::timing::Timing;
@@ -39,6 +41,7 @@ pub(crate) struct Session {
     env: Arc<dyn Env>,
     pub(crate) lines: Lines,
     pub(crate) output: Output,
+    pub(crate) flow: Flow,
     state: State,
     timing: Timing,
     /// What stands in the greeting for APOP.
@@ -110,6 +113,7 @@ impl Session {
             env,
             lines: Lines::default(),
             output: Output::new(),
+            flow: Flow::default(),
             state: State::Authorization,
             timing,
             timestamp: None,
@@ -142,7 +146,7 @@ impl Session {
 
     /// Whether more output should wait until some has been taken.
     pub(crate) fn is_full(&self) -> bool {
-        self.output.len() >= self.config.limits.output_high_water.max(1)
+        self.output.len() >= self.flow.high_water(&self.config.limits)
     }
 
     pub(crate) fn wants_input(&self) -> bool {

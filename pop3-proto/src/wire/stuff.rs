@@ -38,6 +38,9 @@ impl Stuffer {
         };
         let finder = memmem::Finder::new(b"\n.");
         let dots = finder.find_iter(&piece).count();
+        if dots == 0 {
+            return output.put_bytes(piece);
+        }
         if dots > piece.len() / SPARSE {
             // Many dots: one copy of exactly the right size costs less than many slices.
             let mut copy = BytesMut::with_capacity(piece.len() + dots);
