@@ -1,5 +1,6 @@
 //! The users' file and the mail stores, put together as a [`Backend`].
 
+use std::any::Any;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,9 +8,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use pillarbox_proto_core::Connection;
 use pillarbox_proto_core::auth::{Identity, Secret};
-use pillarbox_proto_core::backend::{Account, Authenticator, Backend, Error, Questions, Result, ScramHash, ScramKeys};
+use pillarbox_proto_core::backend::{
+    Account, Authenticator, Backend, Error, Policies, Questions, Result, ScramHash, ScramKeys,
+};
 
+use crate::apop::SharedSecrets;
 use crate::config::Protocol;
+use crate::data::DataFolder;
+use crate::maildrop::MaildropPolicies;
+use crate::store::{Delivered, Expired};
 use crate::users::{HashPool, Users};
 
 /// Checks of passwords that may wait or run; a login beyond is told to come again.
@@ -18,12 +25,46 @@ const LOGIN_QUEUE: usize = 1024;
 /// Opens the mail of a user, whatever form it is kept in.
 #[async_trait]
 pub trait Homes: Send + Sync {
-    /// Opens the account that is kept in this folder, which need not exist yet.
+    /// Opens what is kept in this folder, which need not exist yet.
     ///
     /// # Errors
     ///
     /// When the store fails.
-    async fn open(&self, home: &Path) -> Result<Arc<dyn Account>>;
+    async fn open(&self, home: &Path) -> Result<Arc<dyn Home>>;
+}
+
+/// The mail of one user, whatever form it is kept in.
+#[async_trait]
+pub trait Home: Send + Sync {
+    /// The account, as the protocols use it.
+    fn account(&self) -> Arc<dyn Account>;
+
+    /// Waits until nobody else delivers bulletins here, in whatever process, and keeps others from it until the lock is
+    /// dropped. It ends with the process.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InUse`] when another goes on delivering for longer than seems right.
+    async fn lock_bulletins(&self) -> Result<Box<dyn Any + Send + Sync>>;
+
+    /// Adds messages to INBOX, in order, from files, each together with a note of its number. One that is noted already
+    /// is passed over. It ends at the first that can't be read or added.
+    async fn deliver_bulletins(&self, messages: &[(u64, PathBuf)]) -> Delivered;
+
+    /// Forgets the notes up to this number.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    async fn forget_bulletins(&self, counted: u64) -> Result<()>;
+
+    /// Finds the messages of INBOX whose stamp of their first retrieval over POP3 is not later than `cutoff` (seconds
+    /// since 1970), and removes them unless that is `only_ask`ed.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    async fn expire(&self, cutoff: i64, only_ask: bool) -> Result<Vec<Expired>>;
 }
 
 /// Who may log in to this server, and the mail that is theirs then. Clones share everything.
@@ -35,6 +76,8 @@ pub struct UserBackend {
 
 struct Shared {
     users: Users,
+    secrets: SharedSecrets,
+    policies: MaildropPolicies,
     hashes: HashPool,
     salt_key: Secret,
     mail: PathBuf,
@@ -42,13 +85,28 @@ struct Shared {
 }
 
 impl UserBackend {
-    /// The users of a file, with their mail below the folder `mail`. `salt_key` is the key from which the salts of
-    /// unknown users are made.
-    #[must_use]
-    pub fn new(users: Users, salt_key: Secret, mail: PathBuf, homes: Arc<dyn Homes>) -> Self {
+    /// The users of a data folder, with their mail in it.
+    ///
+    /// # Errors
+    ///
+    /// When what the folder holds beside the users can't be read.
+    pub fn new(
+        users: Users,
+        data: &DataFolder,
+        policies: MaildropPolicies,
+        homes: Arc<dyn Homes>,
+    ) -> crate::exit::Result<Self> {
         let at_a_time = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let hashes = HashPool::new(at_a_time, LOGIN_QUEUE);
-        Self { shared: Arc::new(Shared { users, hashes, salt_key, mail, homes }), protocol: Protocol::Imap }
+        let shared = Shared {
+            users,
+            secrets: SharedSecrets::open(data.apop())?,
+            policies,
+            hashes: HashPool::new(at_a_time, LOGIN_QUEUE),
+            salt_key: data.salt_key()?,
+            mail: data.mail(),
+            homes,
+        };
+        Ok(Self { shared: Arc::new(shared), protocol: Protocol::Imap })
     }
 
     /// The same for clients that speak this protocol: a user may be kept from one of them.
@@ -63,14 +121,29 @@ impl UserBackend {
         &self.shared.users
     }
 
+    /// The policies of maildrops.
+    #[must_use]
+    pub fn policies(&self) -> &MaildropPolicies {
+        &self.shared.policies
+    }
+
     /// Opens a user's mail, without asking for a password: for the operator's own commands.
     ///
     /// # Errors
     ///
     /// [`Error::AuthorizationFailed`] for an unknown user; others when the store fails.
-    pub async fn account(&self, user: &str) -> Result<Arc<dyn Account>> {
+    pub async fn home(&self, user: &str) -> Result<Arc<dyn Home>> {
         let user = self.shared.users.get(user).ok_or(Error::AuthorizationFailed)?;
         self.shared.homes.open(&self.shared.mail.join(&user.home)).await
+    }
+
+    /// A user's account, as [`home`](Self::home).
+    ///
+    /// # Errors
+    ///
+    /// As [`home`](Self::home).
+    pub async fn account(&self, user: &str) -> Result<Arc<dyn Account>> {
+        Ok(self.home(user).await?.account())
     }
 }
 
@@ -86,6 +159,8 @@ impl Authenticator for UserBackend {
         let mut questions = Questions::default();
         questions.scram_sha256 = true;
         questions.scram_sha1 = true;
+        questions.shared_secret = self.shared.secrets.any();
+        questions.cram_md5 = questions.shared_secret;
         questions
     }
 
@@ -102,6 +177,11 @@ impl Authenticator for UserBackend {
         Ok(self.shared.users.get(user).and_then(|user| user.scram_keys(hash).cloned()))
     }
 
+    async fn shared_secret(&self, _: &Connection, user: &str) -> Result<Option<Secret>> {
+        let known = self.shared.users.get(user).is_some();
+        Ok(self.shared.secrets.get(user).filter(|_| known))
+    }
+
     fn dummy_salt_key(&self) -> Option<Secret> {
         Some(self.shared.salt_key.clone())
     }
@@ -115,6 +195,18 @@ impl Backend for UserBackend {
         if self.protocol == Protocol::Pop3 && !user.pop3.enabled {
             return Err(Error::ContactAdmin("POP3 is switched off for this user".into()));
         }
-        self.shared.homes.open(&self.shared.mail.join(&user.home)).await
+        let path = self.shared.mail.join(&user.home);
+        let home = self.shared.homes.open(&path).await?;
+        Ok(match self.protocol {
+            Protocol::Pop3 => Arc::new(self.shared.policies.account(who.user(), &user, &home, &path)),
+            Protocol::Imap => home.account(),
+        })
+    }
+
+    async fn policies(&self, _: &Connection) -> Policies {
+        match self.protocol {
+            Protocol::Pop3 => self.shared.policies.announced(self.shared.users.table()).await,
+            Protocol::Imap => Policies::default(),
+        }
     }
 }

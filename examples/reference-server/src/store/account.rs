@@ -261,7 +261,7 @@ impl Account for MaildirAccount {
                 1 => None,
                 _ => {
                     let adds = copies.iter().map(|(_, base)| base.clone()).collect();
-                    Some(Intent::declare(&self.store, &index, to, Plan { adds, takes: None }).await?)
+                    Some(Intent::declare(&self.store, &index, to, Plan { adds, takes: Vec::new() }).await?)
                 }
             };
             let job = Arc::clone(&copies);

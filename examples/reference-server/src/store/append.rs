@@ -46,12 +46,12 @@ pub(super) struct MaildirAppend {
 }
 
 /// A message in `tmp/`. Unless it is kept it is removed when this is dropped.
-struct Draft {
+pub(super) struct Draft {
     store: Arc<MaildirStore>,
     path: String,
     name: String,
     /// The base of the message, once it is whole.
-    base: String,
+    pub(super) base: String,
     file: Option<File>,
     about: AppendMessage,
     length: u64,
@@ -59,14 +59,14 @@ struct Draft {
 }
 
 impl Draft {
-    fn new(store: Arc<MaildirStore>, folder: &str, about: AppendMessage) -> Self {
+    pub(super) fn new(store: Arc<MaildirStore>, folder: &str, about: AppendMessage) -> Self {
         let name = file_name::new_base(store.host(), None);
         let path = format!("{}/{name}", folder::path(folder, Place::Tmp));
         Self { store, path, name, base: String::new(), file: None, about, length: 0, kept: false }
     }
 
     /// Writes octets; the first ones make the file.
-    fn write(&mut self, chunks: &[Bytes]) -> Done<()> {
+    pub(super) fn write(&mut self, chunks: &[Bytes]) -> Done<()> {
         if self.file.is_none() {
             let made = self.store.root().open_with(&self.path, &folder::new_file());
             self.file = Some(made.map_err(gone_with_its_folder)?.into_std());
@@ -90,7 +90,7 @@ impl Draft {
     }
 
     /// The message is whole: its date is set, and it is synced.
-    fn finish(&mut self) -> Done<()> {
+    pub(super) fn finish(&mut self) -> Done<()> {
         self.write(&[])?;
         let Some(file) = self.file.take() else { return Ok(()) };
         // Where the index is lost, the file's time is all that tells the date.
@@ -248,7 +248,7 @@ impl Append for MaildirAppend {
         }
         loop {
             let adds = job.drafts.iter().map(|draft| draft.base.clone()).collect();
-            let plan = Plan { adds, takes: job.replace.as_ref().map(|(_, taken)| taken.clone()) };
+            let plan = Plan { adds, takes: job.replace.iter().map(|(_, taken)| taken.clone()).collect() };
             job.intent = Some(Intent::declare(&store, &index, mailbox, plan).await?);
             match store.change_in(&index, Durability::Lasting, move |txn| job.run(txn)).await? {
                 Outcome::Added(appended) => return Ok(appended),
@@ -291,7 +291,13 @@ impl Addition {
     }
 }
 
-fn add(txn: &mut Txn<'_>, mailbox: i64, drafts: Vec<Draft>, replace: Option<(u32, String)>) -> Done<Appended> {
+/// Adds messages that are whole to a mailbox, in the place of one perhaps.
+pub(super) fn add(
+    txn: &mut Txn<'_>,
+    mailbox: i64,
+    drafts: Vec<Draft>,
+    replace: Option<(u32, String)>,
+) -> Done<Appended> {
     let mut mailbox = txn.mailbox(mailbox).map_err(|fault| match fault {
         Fault::Answer(Error::MailboxGone) => Error::NoSuchMailbox.into(),
         fault => fault,

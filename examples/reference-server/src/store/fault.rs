@@ -6,7 +6,7 @@
 use std::io;
 
 use pillarbox_proto_core::backend::Error;
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 /// A result inside the store.
 pub(super) type Done<T> = Result<T, Fault>;
@@ -51,7 +51,14 @@ impl Fault {
         match self {
             Self::Full => true,
             Self::Io(error) => is_full(error),
-            Self::Index(error) => error.sqlite_error_code() == Some(ErrorCode::DiskFull),
+            Self::Index(error) => {
+                // The memory that connections share is a file, whose size SQLite could not set.
+                let no_room_to_share = |error: &ffi::Error| {
+                    matches!(error.extended_code, ffi::SQLITE_IOERR_SHMSIZE | ffi::SQLITE_IOERR_SHMMAP)
+                };
+                error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+                    || error.sqlite_error().is_some_and(no_room_to_share)
+            }
             _ => false,
         }
     }

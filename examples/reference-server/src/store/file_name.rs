@@ -1,7 +1,8 @@
 //! Names of message files: what Maildir puts into them, and how new ones are made.
 //!
 //! A name is a base, which stays with the message, and an info part with its flags: `1700000000.M5P7.host,S=12:2,FS`.
-//! The base may claim the file's size (`,S=`) and the size with CRLF line ends (`,W=`). Letters of the info part that
+//! The base may claim the file's size (`,S=`) and the size with CRLF line ends (`,W=`). Where a file took the place of
+//! another whose unique-id it keeps, the base ends with that (`,I=`). Letters of the info part that
 //! this store does not know are kept when it writes the name anew.
 
 use std::sync::LazyLock;
@@ -15,6 +16,8 @@ use sha2::{Digest, Sha256};
 pub(super) const LETTER_BITS: u64 = (1 << 26) - 1;
 /// The longest unique-id of POP3 (RFC 1939, section 7).
 const MAX_UNIQUE_ID: usize = 70;
+/// What stands before the unique-id of the file that this one took the place of.
+const KEPT: &str = ",I=";
 
 const LETTERS: [(u8, SystemFlags); 5] = [
     (b'D', SystemFlags::DRAFT),
@@ -89,9 +92,25 @@ pub(super) fn new_base(host: &str, sizes: Option<(u64, u64)>) -> String {
     base
 }
 
-/// The base's fields other than its unique part, such as `,S=12,W=13`; they go with a copy of the message.
+/// The base's fields other than its unique part and the unique-id that it keeps, such as `,S=12,W=13`; they go with a
+/// copy of the message.
 pub(super) fn fields(base: &str) -> &str {
-    base.find(',').and_then(|at| base.get(at..)).unwrap_or_default()
+    let own = kept_id(base).map_or(base, |(own, _)| own);
+    own.find(',').and_then(|at| own.get(at..)).unwrap_or_default()
+}
+
+/// A base that no other message has, for a file that takes the place of another and keeps its unique-id.
+pub(super) fn base_in_place_of(old: &str, host: &str, sizes: (u64, u64)) -> String {
+    format!("{}{KEPT}{}", new_base(host, Some(sizes)), unique_id(old))
+}
+
+/// Takes a base apart that keeps the unique-id of another: what comes before, and that.
+fn kept_id(base: &str) -> Option<(&str, &str)> {
+    base.split_once(KEPT).filter(|(_, id)| is_unique_id(id))
+}
+
+fn is_unique_id(id: &str) -> bool {
+    !id.is_empty() && id.len() <= MAX_UNIQUE_ID && id.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// A host name fit for a file name.
@@ -101,11 +120,14 @@ pub(super) fn clean_host(host: &str) -> String {
     if clean.trim_matches('.').is_empty() { "localhost".to_owned() } else { clean }
 }
 
-/// The unique-id of a message of this base: the base itself if it has the form that POP3 wants, else a digest of it.
+/// The unique-id of a message of this base: the one that it keeps, or the base itself if it has the form that POP3
+/// wants, else a digest of it.
 pub(super) fn unique_id(base: &str) -> String {
-    let fits = !base.is_empty() && base.len() <= MAX_UNIQUE_ID && base.bytes().all(|byte| byte.is_ascii_graphic());
+    if let Some((_, id)) = kept_id(base) {
+        return id.to_owned();
+    }
     // A base that looks like a digest is digested too, so that the two kinds never meet.
-    if fits && !base.starts_with("sha256=") {
+    if is_unique_id(base) && !base.starts_with("sha256=") {
         return base.to_owned();
     }
     let digest = Sha256::digest(base.as_bytes());
@@ -152,6 +174,15 @@ mod tests {
         }
         assert_eq!(unique_id("1.M2.host"), "1.M2.host");
         assert_ne!(unique_id("sha256=0"), "sha256=0");
+        for base in ["1.M2.host,S=10,W=12", "x y", &"long".repeat(30)] {
+            let once = base_in_place_of(base, "host", (30, 30));
+            let twice = base_in_place_of(&once, "host", (40, 41));
+            assert_ne!(once, twice);
+            assert_eq!((unique_id(&once), unique_id(&twice)), (unique_id(base), unique_id(base)));
+            assert_eq!(claimed_sizes(&twice), (Some(40), Some(41)));
+            // A copy is another message.
+            assert_eq!(fields(&twice), ",S=40,W=41");
+        }
         assert_eq!(clean_host("a/b:c"), "abc");
         assert_eq!(clean_host("../"), "localhost");
     }

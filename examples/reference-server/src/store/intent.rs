@@ -1,10 +1,10 @@
 //! Several files at once, or none: what a change is about to add is written down before.
 //!
 //! One file comes into a mailbox by one renaming, which happens or not. A call that adds several (MULTIAPPEND, COPY) or
-//! takes one away for another (REPLACE) could be cut off in the middle by a kill. So it first declares what it is going
+//! takes some away for others (REPLACE, stamps within messages) could be cut off in the middle by a kill. So it first declares what it is going
 //! to do, in a commit of its own, and fulfils that in the transaction that does it. Declarations whose change never
 //! came to its end are found by the next transaction, of whatever process, before it looks at any directory: it removes
-//! the files that are there already and puts back the one that was taken away.
+//! the files that are there already and puts back those that were taken away.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -23,8 +23,8 @@ use super::{MaildirStore, lock, table};
 pub(super) struct Plan {
     /// Bases of the files that it adds.
     pub(super) adds: Vec<String>,
-    /// The name in `tmp/` of a file that it takes away; see [`taken_name`].
-    pub(super) takes: Option<String>,
+    /// The names in `tmp/` of files that it takes away; see [`taken_name`].
+    pub(super) takes: Vec<String>,
 }
 
 /// A declaration; while this lives, the change may still come.
@@ -57,7 +57,7 @@ impl Intent {
                 for base in plan.adds {
                     insert.execute(params![id, mailbox, base, None::<String>])?;
                 }
-                if let Some(taken) = plan.takes {
+                for taken in plan.takes {
                     insert.execute(params![id, mailbox, None::<String>, taken])?;
                 }
                 Ok(())
@@ -74,7 +74,7 @@ impl Intent {
 }
 
 /// The longest name of a file that can be told within its name in `tmp/`.
-const LONGEST: usize = 220;
+const LONGEST: usize = 229;
 
 /// The name in `tmp/` that a file has while it is being taken away.
 pub(super) fn taken_name(file: &str) -> String {

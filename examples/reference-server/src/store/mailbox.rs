@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pillarbox_proto_core::backend::{
-    Access, Changes, ChangesRequest, Error, ExpungeRequest, Expunged, Fate, FetchRequest, Mailbox, Message, Result,
-    Row, Rows, StoreRequest, Stored,
+    Access, Changes, ChangesRequest, Error, ExpungeRequest, Expunged, Fate, FetchRequest, FinishRequest, Finished,
+    Mailbox, Message, Result, Row, Rows, StoreRequest, Stored,
 };
 use pillarbox_proto_core::mail::{Flags, MailboxName, ModSeq, SystemFlags, Uid, UidSet};
 use rusqlite::{Connection, params};
@@ -18,7 +18,7 @@ use super::message::FileMessage;
 use super::rows::{FileRows, open_message};
 use super::state::MailboxState;
 use super::table::{self, Subset, to_modseq, to_uid};
-use super::{MaildirStore, blocking, flagging, removal, reserve};
+use super::{MaildirStore, blocking, finish, flagging, removal, reserve};
 
 /// The most messages that one answer about changes names.
 const MOST: usize = 10_000;
@@ -142,6 +142,11 @@ impl Mailbox for MaildirMailbox {
             removal::expunge(txn, id, &request.uids, request.only_deleted)
         })
         .await
+    }
+
+    async fn finish(&self, request: FinishRequest) -> Result<Finished> {
+        self.check_writable()?;
+        finish::finish(&self.store, &self.state, request).await
     }
 
     async fn remember(&self, uid: Uid, summary: Bytes) {

@@ -17,6 +17,7 @@ mod append;
 mod commit;
 mod fault;
 mod file_name;
+mod finish;
 mod flagging;
 mod folder;
 mod folders;
@@ -27,12 +28,14 @@ mod lines;
 mod mailbox;
 mod message;
 mod name_codec;
+mod numbered;
 mod pending;
 mod removal;
 mod reserve;
 mod rows;
 mod scan;
 mod schema;
+mod stamp;
 mod state;
 mod subscriptions;
 mod table;
@@ -62,6 +65,9 @@ use self::state::MailboxState;
 use self::table::MailboxRow;
 use self::watcher::Watcher;
 
+pub use self::finish::Expired;
+pub use self::numbered::Delivered;
+
 /// When changes of flags are synced to the disk. Messages, copies and removals always are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fsync {
@@ -70,6 +76,17 @@ pub enum Fsync {
     /// When the kernel gets to it: they outlast a kill of the server, not a loss of power.
     #[default]
     Optimized,
+}
+
+/// Where it is kept when a message was first retrieved over POP3.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExpireStamp {
+    /// In the message, in a field `X-Expire-Timestamp` of its header, where other programs find it. The message becomes
+    /// a new one for IMAP.
+    #[default]
+    Header,
+    /// In the index: the message stays as it is. The stamps are lost with the index.
+    Index,
 }
 
 /// How an account's mail is kept.
@@ -81,6 +98,8 @@ pub struct MaildirOptions {
     pub append_limit: Option<u64>,
     /// The host's name for the names of message files; `None` for the system's.
     pub host: Option<String>,
+    /// Where stamps of first retrievals are kept.
+    pub expire_stamp: ExpireStamp,
 }
 
 /// The accounts that are open in this process, each once, however many sessions use it.
@@ -198,6 +217,41 @@ impl MaildirStore {
     #[must_use]
     pub fn account(self: &Arc<Self>) -> Arc<dyn Account> {
         Arc::new(MaildirAccount::new(Arc::clone(self)))
+    }
+
+    /// Waits until nobody else delivers bulletins to this account, in whatever process, and keeps others from it until
+    /// the lock is dropped. It ends with the process.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InUse`] when another goes on delivering for longer than seems right.
+    pub async fn lock_bulletins(self: &Arc<Self>) -> Result<std::fs::File> {
+        numbered::lock(self).await
+    }
+
+    /// Adds messages to INBOX, in order, from files, with CRLF line ends. Each is noted by its number in the same step;
+    /// one that is noted already is passed over. It ends at the first that can't be read or added.
+    pub async fn deliver_bulletins(self: &Arc<Self>, messages: &[(u64, PathBuf)]) -> Delivered {
+        numbered::deliver(self, messages).await
+    }
+
+    /// Forgets the notes of bulletins up to this number.
+    ///
+    /// # Errors
+    ///
+    /// When the index can't be written.
+    pub async fn forget_bulletins(self: &Arc<Self>, counted: u64) -> Result<()> {
+        numbered::forget(self, counted).await
+    }
+
+    /// Finds the messages of INBOX whose stamp of their first retrieval over POP3 is not later than `cutoff` (seconds
+    /// since 1970), and removes them unless that is `only_ask`ed.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn expire(self: &Arc<Self>, cutoff: i64, only_ask: bool) -> Result<Vec<Expired>> {
+        finish::expire(self, cutoff, only_ask).await
     }
 
     /// How many message files were opened for reading so far.

@@ -307,9 +307,11 @@ fn recheck_size(txn: &Txn<'_>, row: &MailboxRow, open: &Folder, known: &MessageR
     let Ok(metadata) = open.dir(Place::of(known.fresh)).symlink_metadata(known.file()) else { return Ok(()) };
     if metadata.len() != known.bytes {
         table::update_size(txn.db, row.id, known.uid, metadata.len(), None, Format::Unknown)?;
-        txn.db
-            .prepare_cached("DELETE FROM summary WHERE mailbox = ?1 AND uid = ?2")?
-            .execute(params![row.id, known.uid])?;
+        for table in ["summary", "stamp_field"] {
+            txn.db
+                .prepare_cached(&format!("DELETE FROM {table} WHERE mailbox = ?1 AND uid = ?2"))?
+                .execute(params![row.id, known.uid])?;
+        }
     }
     Ok(())
 }

@@ -1,15 +1,15 @@
 //! The tables of the index.
 //!
 //! `message` is clustered by mailbox and UID, so that a fetch reads it in order; partial indexes answer "first unseen",
-//! "recent" and "deleted" without a walk. Of two layouts there is one at a time: an index of another version is built
-//! anew, as all that matters is in the Maildir.
+//! "recent" and "deleted" without a walk. An index of the version before gets the tables that it lacks; one of any other
+//! version is built anew, as all that matters is in the Maildir.
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, ffi};
 
 use super::fault::{Done, Fault};
 
 /// Raised with each change of the layout.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -100,6 +100,29 @@ CREATE TABLE renaming (
 ) WITHOUT ROWID;
 ";
 
+/// What version 2 added.
+const TABLES_2: &str = "
+-- When a message was first retrieved over POP3, in seconds since 1970, where such stamps are kept here.
+CREATE TABLE stamp (
+    mailbox INTEGER NOT NULL,
+    uid INTEGER NOT NULL,
+    time INTEGER NOT NULL,
+    PRIMARY KEY (mailbox, uid)
+) WITHOUT ROWID;
+
+-- What the header field of such a stamp says, in messages that were looked at; NULL where there is none.
+CREATE TABLE stamp_field (
+    mailbox INTEGER NOT NULL,
+    uid INTEGER NOT NULL,
+    value TEXT,
+    PRIMARY KEY (mailbox, uid)
+) WITHOUT ROWID;
+CREATE INDEX stamp_field_set ON stamp_field (mailbox, uid) WHERE value IS NOT NULL;
+
+-- Bulletins that are delivered, and may not be counted in the user's number yet.
+CREATE TABLE bulletin (number INTEGER PRIMARY KEY);
+";
+
 /// What a loss of power may take from flags that were not synced, in mod-sequences.
 const LEAP: i64 = 1 << 20;
 
@@ -118,10 +141,14 @@ pub(super) fn leap_after_boot(connection: &Connection) -> Done<()> {
     Ok(())
 }
 
-/// Makes the tables in a new index; refuses one of another version as damaged.
+/// Makes the tables in a new index, or those that an older one lacks; refuses one of another version as damaged.
 pub(super) fn ensure(connection: &Connection) -> Done<()> {
     let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if version == VERSION {
+        return Ok(());
+    }
+    if version == 1 {
+        connection.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES_2} PRAGMA user_version = {VERSION}; COMMIT"))?;
         return Ok(());
     }
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
@@ -132,6 +159,7 @@ pub(super) fn ensure(connection: &Connection) -> Done<()> {
     let token = format!("{:016x}{:016x}", super::random_number(), super::random_number());
     connection.execute_batch("BEGIN IMMEDIATE")?;
     connection.execute_batch(TABLES)?;
+    connection.execute_batch(TABLES_2)?;
     connection.execute("INSERT INTO meta (key, value) VALUES ('token', ?1)", [token])?;
     connection.execute_batch(&format!("PRAGMA user_version = {VERSION}; COMMIT"))?;
     Ok(())

@@ -221,7 +221,7 @@ pub(super) fn insert_mailbox(
 }
 
 pub(super) fn delete_mailbox(db: &Connection, id: i64) -> Done<()> {
-    for table in ["message", "expunged", "summary", "keyword"] {
+    for table in ["message", "expunged", "summary", "keyword", "stamp", "stamp_field"] {
         db.prepare_cached(&format!("DELETE FROM {table} WHERE mailbox = ?1"))?.execute([id])?;
     }
     db.prepare_cached("DELETE FROM mailbox WHERE id = ?1")?.execute([id])?;
@@ -382,10 +382,23 @@ pub(super) fn update_size(
     Ok(())
 }
 
+/// The stamp of a message's first retrieval, where it is kept here.
+pub(super) fn stamp(db: &Connection, mailbox: i64, uid: u32) -> Done<Option<i64>> {
+    let mut statement = db.prepare_cached("SELECT time FROM stamp WHERE mailbox = ?1 AND uid = ?2")?;
+    Ok(statement.query_row(params![mailbox, uid], |row| row.get(0)).optional()?)
+}
+
+/// Gives a message that stamp.
+pub(super) fn put_stamp(db: &Connection, mailbox: i64, uid: u32, time: i64) -> Done<()> {
+    db.prepare_cached("INSERT OR REPLACE INTO stamp (mailbox, uid, time) VALUES (?1, ?2, ?3)")?
+        .execute(params![mailbox, uid, time])?;
+    Ok(())
+}
+
 /// Takes a message out and remembers that it was there.
 pub(super) fn remove_message(db: &Connection, mailbox: &mut MailboxRow, uid: u32) -> Done<i64> {
     let modseq = mailbox.step();
-    for table in ["message", "summary"] {
+    for table in ["message", "summary", "stamp", "stamp_field"] {
         db.prepare_cached(&format!("DELETE FROM {table} WHERE mailbox = ?1 AND uid = ?2"))?
             .execute(params![mailbox.id, uid])?;
     }

@@ -106,10 +106,14 @@ pub(super) fn move_messages(txn: &mut Txn<'_>, from: i64, to: i64, uids: &UidSet
         }
         txn.sync(&ends.source.folder, place);
         let summary = summary(txn, from, message.uid)?;
+        let stamp = table::stamp(txn.db, from, message.uid)?;
         table::remove_message(txn.db, &mut ends.source, message.uid)?;
         let new = arrive(txn, ends.target(), moved)?;
         if let Some(summary) = summary {
             put_summary(txn, to, new.get(), &summary)?;
+        }
+        if let Some(time) = stamp {
+            table::put_stamp(txn.db, to, new.get(), time)?;
         }
         pairs.push((to_uid(message.uid)?, new));
     }

@@ -87,7 +87,7 @@ async fn what_a_killed_process_had_begun_is_taken_back() {
     let old = names(&cur).remove(0);
     let taken = taken_name(&old);
     let id = home.store.live.lock().unwrap().keys().copied().next().unwrap();
-    let plan = Plan { adds: vec!["1.first.host".to_owned(), "2.second.host".to_owned()], takes: Some(taken.clone()) };
+    let plan = Plan { adds: vec!["1.first.host".to_owned(), "2.second.host".to_owned()], takes: vec![taken.clone()] };
     let intent = Intent::declare(&home.store, &home.store.index(), id, plan).await.unwrap();
     // The process comes that far. While it lives nobody meddles with it.
     home.account.subscribe(&name("INBOX"), true).await.unwrap();
