@@ -2,6 +2,9 @@
 //!
 //! ```text
 //! users.toml        who may log in (mode 0600)
+//! apop.toml         secrets for APOP and CRAM-MD5, where users have them (0600)
+//! pop3-login.sqlite the time of each user's last POP3 login, where there is a login delay (0600)
+//! bulletins.sqlite  how many bulletins each user has had, where that is not in the user's own folder (0600)
 //! salt.key          what the salts of unknown users are made from (0600)
 //! tls/cert.pem      the certificate that the server made for itself
 //! tls/key.pem       its key (0600)
@@ -70,6 +73,24 @@ impl DataFolder {
     #[must_use]
     pub fn users(&self) -> PathBuf {
         self.root.join("users.toml")
+    }
+
+    /// The file of secrets for APOP and CRAM-MD5.
+    #[must_use]
+    pub fn apop(&self) -> PathBuf {
+        self.root.join("apop.toml")
+    }
+
+    /// The file of last POP3 logins, unless the configuration names another.
+    #[must_use]
+    pub fn logins(&self) -> PathBuf {
+        self.root.join("pop3-login.sqlite")
+    }
+
+    /// The file of bulletins' numbers, unless the configuration names another.
+    #[must_use]
+    pub fn bulletins(&self) -> PathBuf {
+        self.root.join("bulletins.sqlite")
     }
 
     /// The folder of the certificate that the server made for itself.

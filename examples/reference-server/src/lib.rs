@@ -2,10 +2,11 @@
 //! `pillarboxd` on top.
 //!
 //! * [`config`]: the settings, from a TOML file or built in.
-//! * [`data`], [`users`], [`certificate`]: what the server keeps beside mail.
+//! * [`data`], [`users`], [`apop`], [`numbers`], [`certificate`]: what the server keeps beside mail.
 //! * [`store`]: Maildir++ with a SQLite index, as a backend's account.
 //! * [`backend`], [`homes`]: users and stores as the [`Backend`](pillarbox_proto_core::backend::Backend) that the
 //!   protocols serve.
+//! * [`maildrop`], [`bulletins`]: the policies of POP3 maildrops.
 //! * [`import`]: bringing mail in.
 //! * [`cli`]: the program.
 //!
@@ -13,7 +14,9 @@
 //! secrets are never shown.
 #![forbid(unsafe_code)]
 
+pub mod apop;
 pub mod backend;
+pub mod bulletins;
 pub mod certificate;
 pub mod cli;
 pub mod config;
@@ -22,5 +25,7 @@ pub mod exit;
 pub mod files;
 pub mod homes;
 pub mod import;
+pub mod maildrop;
+pub mod numbers;
 pub mod store;
 pub mod users;

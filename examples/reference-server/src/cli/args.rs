@@ -42,6 +42,9 @@ pub(super) enum Command {
     },
     /// Bring mail in from an mbox file, a Maildir, a folder of .eml files or one such file.
     Import(Import),
+    /// Remove the messages that were first retrieved over POP3 long enough ago. For cron, where they are not removed at
+    /// QUIT.
+    Expire(Expire),
 }
 
 #[derive(Debug, Subcommand)]
@@ -67,6 +70,12 @@ pub(super) enum UserCommand {
         /// Make a password and print it.
         #[arg(long)]
         generate: bool,
+        /// Not the password, but the user's secret for APOP and CRAM-MD5. It is kept as it is, so it must be another.
+        #[arg(long)]
+        apop: bool,
+        /// Take that secret away.
+        #[arg(long, requires = "apop", conflicts_with = "generate")]
+        remove: bool,
     },
     /// Remove a user. The mail stays where it is.
     Remove {
@@ -87,4 +96,17 @@ pub(super) struct Import {
     /// The mailbox, which is made when it is missing. Folders of a Maildir go below it, or beside INBOX.
     #[arg(long, value_name = "MAILBOX", default_value = "INBOX")]
     pub(super) mailbox: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Expire {
+    /// Remove nothing, and print what would be removed.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Only this user's mail. May be given several times.
+    #[arg(long, value_name = "NAME")]
+    pub(super) user: Vec<String>,
+    /// How many days ago, in place of what the configuration and users' settings say.
+    #[arg(long, value_name = "DAYS")]
+    pub(super) days: Option<u32>,
 }

@@ -128,6 +128,7 @@ fn pop3(config: &Config, listener: &Listener) -> pillarbox_pop3_proto::Config {
     pop3.tls_mode = listener.tls_mode;
     pop3.allow_plaintext = listener.allow_plain_text;
     pop3.limits.failed_logins = config.pop3.max_failures;
+    pop3.undelete = config.pop3.undelete;
     pop3.timeouts.login = Some(config.pop3.timeout_anonymous);
     pop3.timeouts.idle = Some(config.pop3.timeout_authenticated);
     pop3

@@ -1,6 +1,7 @@
 //! The command line of `pillarboxd`.
 
 mod args;
+mod expire;
 mod import;
 mod listeners;
 mod serve;
@@ -56,6 +57,7 @@ fn run(args: Args) -> Result<ExitCode> {
         None => serve::serve(&place, args.ready_file.as_deref()),
         Some(Command::User { command }) => user::run(&place, command).map(|()| ExitCode::SUCCESS),
         Some(Command::Import(import)) => import::run(&place, &import),
+        Some(Command::Expire(expire)) => expire::run(&place, &expire),
     }
 }
 

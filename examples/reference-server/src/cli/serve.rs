@@ -15,6 +15,7 @@ use crate::config::{Config, Listener, Protocol, TlsMode, tls_mode_name};
 use crate::data::DataFolder;
 use crate::exit::{Failure, Result, Status};
 use crate::files;
+use crate::maildrop::MaildropPolicies;
 use crate::users::{User, Users, generate_password};
 
 /// The user of a first start.
@@ -58,7 +59,8 @@ pub(super) fn backend(config: &Config, data: &DataFolder, users: Users) -> Resul
     let mail = data.mail();
     files::private_folder(&mail).map_err(|error| Failure::io(Status::CantCreate, mail.display(), &error))?;
     let homes = crate::homes::MaildirHomes::new(config)?;
-    Ok(UserBackend::new(users, data.salt_key()?, mail, Arc::new(homes)))
+    let policies = MaildropPolicies::new(&config.pop3, data);
+    UserBackend::new(users, data, policies, Arc::new(homes))
 }
 
 fn exists(path: &Path) -> Result<bool> {

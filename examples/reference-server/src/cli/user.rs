@@ -4,11 +4,12 @@ use std::io::{self, BufRead, IsTerminal, Read};
 use std::sync::Arc;
 
 use console::Term;
-use pillarbox_proto_core::auth::Secret;
+use pillarbox_proto_core::auth::{Secret, prepare_password};
 use zeroize::Zeroizing;
 
 use super::args::UserCommand;
 use super::{Place, say};
+use crate::apop::SharedSecrets;
 use crate::data::DataFolder;
 use crate::exit::{Failure, Result, Status};
 use crate::users::{Table, User, Users, generate_password, is_home, names};
@@ -42,7 +43,24 @@ pub(super) fn run(place: &Place, command: UserCommand) -> Result<()> {
             })?;
             show(generate, &password);
         }
-        UserCommand::Passwd { name, generate } => {
+        UserCommand::Passwd { name, generate, apop: true, remove } => {
+            let name = known(&users, &name)?;
+            let secrets = SharedSecrets::open(data.apop())?;
+            if remove {
+                if !secrets.set(&name, None)? {
+                    return Err(Failure::new(Status::NoUser, format_args!("{name} has no secret for APOP")));
+                }
+                return Ok(());
+            }
+            let secret = password(generate)?;
+            // Kept as it is, it would tell the password to whoever gets hold of it.
+            if users.get(&name).is_some_and(|user| user.secret.verify(&prepare_password(&secret))) {
+                tracing::warn!("this is also the user's password, which is kept as it is now: better take another");
+            }
+            secrets.set(&name, Some(&secret))?;
+            show(generate, &secret);
+        }
+        UserCommand::Passwd { name, generate, .. } => {
             let name = known(&users, &name)?;
             let password = password(generate)?;
             users.change(|table| {
@@ -54,6 +72,8 @@ pub(super) fn run(place: &Place, command: UserCommand) -> Result<()> {
         UserCommand::Remove { name } => {
             let name = known(&users, &name)?;
             let user = users.change(|table| table.remove(&name).ok_or_else(|| unknown(&name)))?;
+            // Whoever has the name later shall not have the secret.
+            SharedSecrets::open(data.apop())?.set(&name, None)?;
             say(format_args!("Removed {name}. The mail stays in {}\n", mail(&data, &user)));
         }
         UserCommand::List => {

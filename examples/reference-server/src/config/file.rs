@@ -24,7 +24,7 @@ struct File {
     server: Server,
     certificate: BTreeMap<String, CertificateTable>,
     imap: ImapTable,
-    pop3: Pop3Table,
+    pop3: super::pop3::Table,
     log: Log,
 }
 
@@ -72,21 +72,14 @@ struct ImapTable {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-struct Pop3Table {
-    auth: Auth,
-    timeout: Timeout,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-struct Auth {
-    allow_plain_text: Option<bool>,
+pub(super) struct Auth {
+    pub(super) allow_plain_text: Option<bool>,
     max_failures: Option<Spanned<u64>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-struct Timeout {
+pub(super) struct Timeout {
     anonymous: Option<Span>,
     authenticated: Option<Span>,
 }
@@ -129,9 +122,7 @@ impl Config {
         let imap = &mut config.imap;
         source.auth(&file.imap.auth, &mut imap.max_failures)?;
         timeouts(&file.imap.timeout, &mut imap.timeout_anonymous, &mut imap.timeout_authenticated);
-        let pop3 = &mut config.pop3;
-        source.auth(&file.pop3.auth, &mut pop3.max_failures)?;
-        timeouts(&file.pop3.timeout, &mut pop3.timeout_anonymous, &mut pop3.timeout_authenticated);
+        config.pop3 = file.pop3.resolve(&source, base)?;
 
         for (id, table) in file.certificate {
             if id == SELF_SIGNED {
@@ -143,8 +134,7 @@ impl Config {
             config.certificates.insert(id, certificate);
         }
         config.imap.allow_plain_text = file.imap.auth.allow_plain_text;
-        config.pop3.allow_plain_text = file.pop3.auth.allow_plain_text;
-        let plain_text = (file.imap.auth.allow_plain_text, file.pop3.auth.allow_plain_text);
+        let plain_text = (config.imap.allow_plain_text, config.pop3.allow_plain_text);
         let server = ServerDefaults { tls: file.server.tls, max_connections: file.server.max_connections, plain_text };
         for (id, table) in file.server.listener {
             let listener = source.listener(&id, table, &server, &config.certificates)?;
@@ -164,7 +154,7 @@ struct ServerDefaults {
     plain_text: (Option<bool>, Option<bool>),
 }
 
-fn timeouts(from: &Timeout, anonymous: &mut std::time::Duration, authenticated: &mut std::time::Duration) {
+pub(super) fn timeouts(from: &Timeout, anonymous: &mut std::time::Duration, authenticated: &mut std::time::Duration) {
     if let Some(span) = from.anonymous {
         *anonymous = span.0;
     }
@@ -183,7 +173,7 @@ fn pem(value: String, base: &Path) -> Pem {
 
 impl Source<'_> {
     /// One of some names.
-    fn choice<T: Copy>(&self, value: &Spanned<String>, known: &[(&str, T)]) -> Result<T, ConfigError> {
+    pub(super) fn choice<T: Copy>(&self, value: &Spanned<String>, known: &[(&str, T)]) -> Result<T, ConfigError> {
         let wrong = value.get_ref();
         if let Some((_, found)) = known.iter().find(|(name, _)| name == wrong) {
             return Ok(*found);
@@ -199,7 +189,7 @@ impl Source<'_> {
         }
     }
 
-    fn auth(&self, from: &Auth, max_failures: &mut u32) -> Result<(), ConfigError> {
+    pub(super) fn auth(&self, from: &Auth, max_failures: &mut u32) -> Result<(), ConfigError> {
         if let Some(value) = &from.max_failures {
             *max_failures =
                 u32::try_from(self.at_least_one(value)?).map_err(|_| self.error(&value.span(), "is too large"))?;

@@ -8,6 +8,7 @@
 
 mod error;
 mod file;
+mod pop3;
 mod show;
 mod value;
 
@@ -17,6 +18,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use pillarbox_proto_core::connection::TlsMode;
+
+pub use pop3::{BulletinDb, Pop3};
 
 pub(crate) use error::quoted;
 
@@ -169,20 +172,6 @@ pub struct Imap {
     pub timeout_authenticated: Duration,
 }
 
-/// Settings of POP3.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Pop3 {
-    /// Whether passwords may come over connections without TLS, where it is set; see [`Listener::allow_plain_text`].
-    pub allow_plain_text: Option<bool>,
-    /// Failed logins that end a connection.
-    pub max_failures: u32,
-    /// From the greeting to a login.
-    pub timeout_anonymous: Duration,
-    /// Without input after login.
-    pub timeout_authenticated: Duration,
-}
-
 const MINUTE: Duration = Duration::from_secs(60);
 const DEFAULT_MAX_CONNECTIONS: usize = 8192;
 const DEFAULT_TLS_TIMEOUT: Duration = Duration::from_secs(10);
@@ -223,12 +212,7 @@ impl Config {
                 timeout_anonymous: MINUTE,
                 timeout_authenticated: 30 * MINUTE,
             },
-            pop3: Pop3 {
-                allow_plain_text: None,
-                max_failures: 3,
-                timeout_anonymous: MINUTE,
-                timeout_authenticated: 10 * MINUTE,
-            },
+            pop3: Pop3::default(),
         }
     }
 

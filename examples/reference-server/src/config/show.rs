@@ -42,15 +42,12 @@ impl fmt::Display for Config {
         allow(f, self.imap.allow_plain_text)?;
         writeln!(f, "timeout.anonymous = \"{}\"", Span(self.imap.timeout_anonymous))?;
         writeln!(f, "timeout.authenticated = \"{}\"", Span(self.imap.timeout_authenticated))?;
-        writeln!(f, "\n[pop3]\nauth.max-failures = {}", self.pop3.max_failures)?;
-        allow(f, self.pop3.allow_plain_text)?;
-        writeln!(f, "timeout.anonymous = \"{}\"", Span(self.pop3.timeout_anonymous))?;
-        writeln!(f, "timeout.authenticated = \"{}\"", Span(self.pop3.timeout_authenticated))?;
+        write!(f, "\n[pop3]\n{}", self.pop3)?;
         writeln!(f, "\n[log]\nlevel = {}", text(&self.log))
     }
 }
 
-fn allow(f: &mut fmt::Formatter<'_>, allowed: Option<bool>) -> fmt::Result {
+pub(super) fn allow(f: &mut fmt::Formatter<'_>, allowed: Option<bool>) -> fmt::Result {
     match allowed {
         Some(allowed) => writeln!(f, "auth.allow-plain-text = {allowed}"),
         None => Ok(()),
@@ -66,7 +63,7 @@ fn pem(pem: &Pem, secret: bool) -> String {
 }
 
 /// A TOML basic string.
-fn text(value: &str) -> String {
+pub(super) fn text(value: &str) -> String {
     let mut out = String::with_capacity(value.len() + 2);
     out.push('"');
     for c in value.chars() {

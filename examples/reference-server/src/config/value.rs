@@ -61,6 +61,36 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+/// A number of seconds, which may be 0, or a length of time of whole seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seconds(pub(super) u32);
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct SecondsVisitor;
+        impl Visitor<'_> for SecondsVisitor {
+            type Value = Seconds;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of seconds, or a length of time such as \"5m\"")
+            }
+            fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<Seconds, E> {
+                let wrong = || E::invalid_value(de::Unexpected::Signed(seconds), &self);
+                u32::try_from(seconds).map(Seconds).map_err(|_| wrong())
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Seconds, E> {
+                let wrong = || E::invalid_value(de::Unexpected::Str(text), &self);
+                let span = Span::parse(text).filter(|span| span.0.subsec_nanos() == 0).ok_or_else(wrong)?;
+                // A bare number would be one of milliseconds elsewhere.
+                if text.bytes().all(|byte| byte.is_ascii_digit()) {
+                    return Err(wrong());
+                }
+                u32::try_from(span.0.as_secs()).map(Seconds).map_err(|_| wrong())
+            }
+        }
+        deserializer.deserialize_any(SecondsVisitor)
+    }
+}
+
 /// One text, or a list of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Texts(pub(super) Vec<String>);

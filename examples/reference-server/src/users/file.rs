@@ -8,7 +8,7 @@ use pillarbox_proto_core::backend::ScramHash;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use super::{PasswordHash, Pop3Settings, Table, User, is_home, scram};
+use super::{Expire, PasswordHash, Pop3Settings, Table, User, is_home, scram};
 use crate::exit::{Failure, Result, Status};
 
 #[derive(Default, Deserialize)]
@@ -29,15 +29,25 @@ struct Entry {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 struct Pop3Entry {
     enabled: bool,
+    login_delay: Option<u32>,
+    expire: Option<Spanned<ExpireEntry>>,
+    delete_expired: Option<bool>,
 }
 
 impl Default for Pop3Entry {
     fn default() -> Self {
-        Self { enabled: Pop3Settings::default().enabled }
+        Self { enabled: Pop3Settings::default().enabled, login_delay: None, expire: None, delete_expired: None }
     }
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(untagged, expecting = "a number of days, or \"never\"")]
+enum ExpireEntry {
+    Days(u32),
+    Word(String),
 }
 
 pub(super) fn parse(text: &str, path: &Path) -> Result<Table> {
@@ -67,12 +77,34 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Table> {
                 None => Err(wrong(value, "SCRAM keys are not as RFC 5803 writes them")),
             },
         };
+        let expire = match entry.pop3.expire.as_ref() {
+            None => None,
+            Some(value) => match value.get_ref() {
+                ExpireEntry::Days(days) => Some(Expire::Days(*days)),
+                ExpireEntry::Word(word) if word == "never" => Some(Expire::Never),
+                ExpireEntry::Word(_) => {
+                    let before = text.as_bytes().get(..value.span().start).unwrap_or_default();
+                    let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+                    let name = crate::config::quoted(&name);
+                    let what = format_args!(
+                        "{}:{line}: user.{name}.pop3.expire is neither a number of days nor \"never\"",
+                        path.display()
+                    );
+                    return Err(Failure::new(Status::Config, what));
+                }
+            },
+        };
         let user = User {
             home: entry.home.into_inner(),
             secret,
             scram_sha256: keys(&entry.scram_sha_256, ScramHash::Sha256)?,
             scram_sha1: keys(&entry.scram_sha_1, ScramHash::Sha1)?,
-            pop3: Pop3Settings { enabled: entry.pop3.enabled },
+            pop3: Pop3Settings {
+                enabled: entry.pop3.enabled,
+                login_delay: entry.pop3.login_delay,
+                expire,
+                delete_expired: entry.pop3.delete_expired,
+            },
         };
         table.insert(name, Arc::new(user));
     }
@@ -98,13 +130,28 @@ struct OutEntry<'a> {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
 struct OutPop3 {
     enabled: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    login_delay: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expire: Option<ExpireEntry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delete_expired: Option<bool>,
 }
 
 pub(super) fn write(table: &Table) -> Result<String> {
     let entry = |user: &'_ User| {
-        let pop3 = (user.pop3 != Pop3Settings::default()).then_some(OutPop3 { enabled: user.pop3.enabled });
+        let pop3 = (user.pop3 != Pop3Settings::default()).then(|| OutPop3 {
+            enabled: user.pop3.enabled,
+            login_delay: user.pop3.login_delay,
+            expire: user.pop3.expire.map(|expire| match expire {
+                Expire::Never => ExpireEntry::Word("never".to_owned()),
+                Expire::Days(days) => ExpireEntry::Days(days),
+            }),
+            delete_expired: user.pop3.delete_expired,
+        });
         (
             user.scram_sha256.as_ref().map(|keys| scram::write(keys, ScramHash::Sha256)),
             user.scram_sha1.as_ref().map(|keys| scram::write(keys, ScramHash::Sha1)),

@@ -11,6 +11,9 @@
 //!
 //! [user.demo.pop3]               # optional
 //! enabled = true
+//! login-delay = 60               # seconds; in place of what the configuration says, as are all that follow
+//! expire = 5                     # days, or "never"
+//! delete-expired = true
 //! ```
 //!
 //! It holds no password, but what it holds lets one guess passwords at leisure. It is replaced in one step, and a running
@@ -51,17 +54,32 @@ pub struct User {
     pub pop3: Pop3Settings,
 }
 
-/// How a user is served over POP3.
+/// How a user is served over POP3. What is `None` is as the configuration says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Pop3Settings {
     /// Whether the user is served over POP3 at all.
     pub enabled: bool,
+    /// The least time between two logins, in seconds; 0 for none.
+    pub login_delay: Option<u32>,
+    /// How long messages stay after their retrieval.
+    pub expire: Option<Expire>,
+    /// Whether expired messages are removed at QUIT.
+    pub delete_expired: Option<bool>,
+}
+
+/// How long a user's messages stay after their retrieval over POP3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expire {
+    /// For ever.
+    Never,
+    /// So many days.
+    Days(u32),
 }
 
 impl Default for Pop3Settings {
     fn default() -> Self {
-        Self { enabled: true }
+        Self { enabled: true, login_delay: None, expire: None, delete_expired: None }
     }
 }
 

@@ -20,7 +20,7 @@ fn changes_are_seen_by_others_who_have_the_file_open() {
     assert!(found.secret.verify(&Secret::new(*b"pass")));
     assert_eq!(found.home, "h");
     assert!(found.scram_keys(ScramHash::Sha1).is_some() && found.scram_keys(ScramHash::Sha256).is_some());
-    assert_eq!(found.pop3, Pop3Settings { enabled: true });
+    assert_eq!(found.pop3, Pop3Settings::default());
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     writer.change(|table| Ok(table.remove("a@example.org"))).unwrap();
     assert!(reader.get("a@example.org").is_none());

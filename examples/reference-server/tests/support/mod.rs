@@ -1,6 +1,8 @@
 //! A `pillarboxd` of one's own for each test, and a plain IMAP client that reads replies to the end.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod pop3;
+
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
