@@ -360,6 +360,63 @@ fn left_after_quit(pop3: &str, stamps: &[(&str, String)]) -> (Vec<String>, Strin
     (left, server.log())
 }
 
+/// Stamps are written by a process that is killed: no message is ever lost, there twice, or there in part.
+#[test]
+fn a_kill_while_stamps_are_written_leaves_each_message_once() {
+    const MORE: usize = 25;
+    let place = place("expire = 5");
+    let body = |number: usize| format!("number {number} {}\n", "x".repeat(number * 37 % 5000));
+    let mut random = 0x9e37_79b9_u64;
+    // How long a QUIT takes for each message, and how many will get a stamp.
+    let (mut each, mut unstamped) = (Duration::ZERO, 0);
+    for round in 0..12 {
+        for number in round * MORE..(round + 1) * MORE {
+            deliver(&place, &format!("{number}.x"), &format!("Subject: {number}\n\n{}", body(number)));
+        }
+        let server = place.start();
+        let mut client = login_soon(&server);
+        for number in 1..=(round + 1) * MORE {
+            client.command(&format!("TOP {number} 0"));
+            client.lines();
+        }
+        unstamped += MORE;
+        let started = Instant::now();
+        if round == 0 {
+            client.quit();
+            each = started.elapsed() / u32::try_from(MORE).unwrap();
+        } else {
+            client.begin("QUIT");
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            // Any instant of it, and a few after it.
+            let whole = each * u32::try_from(unstamped).unwrap() * 5 / 4;
+            std::thread::sleep(whole * u32::try_from((random >> 33) % 1000).unwrap() / 1000);
+        }
+        server.kill();
+
+        let server = place.start();
+        let mut client = login_soon(&server);
+        let mut ids: Vec<_> = client.unique_ids();
+        ids.sort();
+        let mut expected: Vec<_> = (0..(round + 1) * MORE).map(|number| format!("{number}.x")).collect();
+        expected.sort();
+        assert_eq!(ids, expected, "round {round}");
+        drop((client, server));
+        let mut bodies = BTreeSet::new();
+        unstamped = 0;
+        for path in files(&place) {
+            let octets = fs::read_to_string(path).unwrap();
+            let (header, rest) = octets.split_once("\n\n").expect("a whole header");
+            let number: usize = header.split("Subject: ").nth(1).unwrap().parse().expect("a whole header");
+            assert_eq!(rest, body(number));
+            assert!(bodies.insert(number), "message {number} is there twice");
+            unstamped += usize::from(stamp(&octets).is_none());
+        }
+        assert_eq!(bodies.len(), (round + 1) * MORE, "round {round}");
+        assert!(round > 0 || unstamped == 0, "who was told that the session ended has the stamps");
+        println!("round {round}: {unstamped} without a stamp");
+    }
+}
+
 #[test]
 fn expired_messages_are_removed_at_quit_to_the_second() {
     let ago = |seconds: i64| (now() - seconds).to_string();

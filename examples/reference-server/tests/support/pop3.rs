@@ -43,6 +43,11 @@ impl Pop3 {
         self.line().expect("a reply")
     }
 
+    /// Sends a command, and reads nothing.
+    pub fn begin(&mut self, command: &str) {
+        self.stream.get_mut().write_all(format!("{command}\r\n").as_bytes()).expect("a connection");
+    }
+
     pub fn expect(&mut self, command: &str, start: &str) -> &mut Self {
         let reply = self.command(command);
         assert!(reply.starts_with(start), "{command}: {reply}");

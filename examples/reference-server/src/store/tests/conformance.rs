@@ -5,6 +5,7 @@ use pillarbox_proto_core::Connection;
 use pillarbox_proto_core::auth::{Identity, Secret};
 use pillarbox_proto_core::conformance::{Options, Subject, check_with};
 
+use super::super::ExpireStamp;
 use super::*;
 
 /// One account for everybody.
@@ -37,4 +38,55 @@ async fn the_store_conforms() {
     let report = check_with(&fresh, &options).await;
     println!("{report}");
     report.into_result().unwrap();
+}
+
+/// What is asked of maildrops, with all of their policies, through the backend that the program serves.
+#[tokio::test(flavor = "multi_thread")]
+async fn maildrops_conform() {
+    use crate::backend::UserBackend;
+    use crate::config::{Config, Protocol};
+    use crate::data::DataFolder;
+    use crate::homes::MaildirHomes;
+    use crate::maildrop::MaildropPolicies;
+    use crate::users::{User, Users};
+
+    let user = Arc::new(User::new("alice".to_owned(), &Secret::new(*b"pass")).unwrap());
+    for (expire_stamp, database) in [(ExpireStamp::Header, false), (ExpireStamp::Index, true)] {
+        let user = Arc::clone(&user);
+        let fresh = move || {
+            let user = Arc::clone(&user);
+            async move {
+                let dir = tempfile::tempdir().unwrap();
+                let mut config = Config::built_in();
+                let pop3 = &mut config.pop3;
+                (pop3.login_delay, pop3.expire, pop3.expire_stamp) = (60, Some(5), expire_stamp);
+                let source = dir.path().join("news");
+                for place in ["new", "cur"] {
+                    std::fs::create_dir_all(source.join(place)).unwrap();
+                }
+                for number in 0..20 {
+                    std::fs::write(source.join(format!("new/{number}.x")), format!("Subject: {number}\n\nx\n"))
+                        .unwrap();
+                }
+                pop3.bulletin_source = Some(source);
+                pop3.bulletin_db = database.then_some(crate::config::BulletinDb::InDataFolder);
+                let data = DataFolder::open(dir.path()).unwrap();
+                std::fs::create_dir(data.mail()).unwrap();
+                let users = Users::open(data.users()).unwrap();
+                users.change(|table| Ok(table.insert("alice".to_owned(), user))).unwrap();
+                let policies = MaildropPolicies::new(&config.pop3, &data);
+                let homes = Arc::new(MaildirHomes::new(&config).unwrap());
+                let backend = UserBackend::new(users, &data, policies, homes).unwrap().for_protocol(Protocol::Pop3);
+                let identity = Identity::new("alice");
+                Subject::new(Arc::new(backend), Connection::default(), identity).bulletins(20).keep(dir)
+            }
+        };
+        for only in ["finish", "policies", "login-delay", "bulletins", "maildrop"] {
+            let mut options = Options::default();
+            options.only = Some(only.to_owned());
+            let report = check_with(&fresh, &options).await;
+            println!("{report}");
+            report.into_result().unwrap();
+        }
+    }
 }
