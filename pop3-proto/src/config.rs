@@ -5,6 +5,8 @@ use std::time::Duration;
 use pillarbox_proto_core::auth::framing;
 use pillarbox_proto_core::connection::TlsMode;
 
+use crate::texts::Language;
+
 /// Settings of a POP3 service. One value serves all its connections.
 ///
 /// ```
@@ -37,6 +39,12 @@ pub struct Config {
     /// have lost the flag by then. What is marked while a session goes on is neither hidden nor removed by it. RSET
     /// takes back the DELEs of its session and nothing else.
     pub undelete: bool,
+    /// What clients get of messages with UTF-8 in their headers that have not asked for UTF-8.
+    pub internationalized: Internationalized,
+    /// The languages that LANG offers (RFC 6856, section 3). The first is the administrator's choice, which `LANG *`
+    /// selects. Sessions begin in English, as POP3's texts are ASCII for clients that know nothing of LANG; with an empty
+    /// list there is no LANG.
+    pub languages: Vec<Language>,
     /// Limits.
     pub limits: Limits,
     /// Time limits.
@@ -44,7 +52,7 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// No TLS, no passwords in plain text, the name `localhost`.
+    /// No TLS, no passwords in plain text, the name `localhost`, English and German.
     fn default() -> Self {
         Self {
             host_name: "localhost".into(),
@@ -53,10 +61,29 @@ impl Default for Config {
             tls_mode: TlsMode::No,
             allow_plaintext: false,
             undelete: false,
+            internationalized: Internationalized::default(),
+            languages: vec![Language::english(), Language::german()],
             limits: Limits::default(),
             timeouts: Timeouts::default(),
         }
     }
+}
+
+/// What clients that have not given UTF8 get of an internationalized message (RFC 6532): one with octets beyond ASCII in
+/// a header, its own or that of a part. Bodies in 8 bits are no part of this: they are sent as they are.
+///
+/// LIST, STAT and the text of RETR tell the size of the message as it is stored in either case (RFC 6858, section 4), so
+/// that a message has one size in a session, and no message has to be read to tell it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Internationalized {
+    /// A surrogate by the rules of RFC 6858: subjects and display names are encoded, addresses that can't be written are
+    /// replaced by one that nobody has, and what can't be shown is left out. It is made while the message streams by.
+    #[default]
+    Downgrade,
+    /// RETR and TOP are refused with `-ERR [UTF8]` (RFC 6856, section 5). A large message is read up to its last
+    /// header for that before it is sent.
+    Refuse,
 }
 
 /// What a session may cost at most.

@@ -6,8 +6,8 @@
 //! drives it with the loop that the [`conversation`](pillarbox_proto_core::conversation) module describes.
 //!
 //! Spoken are USER and PASS, APOP, AUTH (RFC 5034) with all mechanisms of proto-core, STAT, LIST, UIDL, RETR, TOP,
-//! DELE, RSET, NOOP, QUIT, CAPA (RFC 2449), STLS (RFC 2595), pipelining, and the response codes of RFC 2449 and
-//! RFC 3206. The maildrop is the INBOX of the account, opened for one POP3 session at a time.
+//! DELE, RSET, NOOP, QUIT, CAPA (RFC 2449), STLS (RFC 2595), UTF8 and LANG (RFC 6856), pipelining, and the response
+//! codes of RFC 2449, RFC 3206 and RFC 6856. The maildrop is the INBOX of the account, opened for one POP3 session at a time.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -64,14 +64,15 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod config;
-#[allow(dead_code, reason = "sessions come next")]
 mod downgrade;
 mod service;
 mod session;
+mod texts;
 mod wire;
 
-pub use config::{Config, Limits, Timeouts};
+pub use config::{Config, Internationalized, Limits, Timeouts};
 pub use service::{Pop3Conversation, Pop3Service};
+pub use texts::{Language, LanguageError};
 
 /// The code in the README compiles.
 #[cfg(doctest)]

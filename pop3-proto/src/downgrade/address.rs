@@ -190,7 +190,7 @@ impl Mailbox {
         let mut in_angle = false;
         let mut marks = Marks::new(item);
         let mut escaped = false;
-        while let Some((_, octet, place)) = marks.next() {
+        for (_, octet, place) in marks.by_ref() {
             let escape = octet == b'\\' && place != Place::Open && !std::mem::take(&mut escaped);
             escaped |= escape;
             match place {

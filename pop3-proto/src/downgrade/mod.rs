@@ -148,6 +148,11 @@ impl Downgrade {
         }
     }
 
+    /// Whether there have been octets beyond ASCII in a header, if the message, or what is wanted of it, is over.
+    pub(crate) fn ends_internationalized(&self) -> bool {
+        self.found || (self.state == State::Header && !self.held.is_ascii())
+    }
+
     /// The message is over: gives what is left.
     pub(crate) fn end(mut self) -> Bytes {
         if self.state == State::Header && !self.held.is_empty() { self.field_ends() } else { self.pending }
@@ -398,11 +403,7 @@ pub(crate) fn is_internationalized(message: &Bytes) -> bool {
     let mut scan = Downgrade::new();
     let mut rest = message.clone();
     while !scan.found() && !scan.is_settled() && scan.next(&mut rest).is_some() {}
-    if scan.found() {
-        return true;
-    }
-    // A last field without a line end.
-    !scan.held.is_ascii() && scan.state == State::Header
+    scan.ends_internationalized()
 }
 
 fn is_blank_line(line: &[u8]) -> bool {

@@ -37,7 +37,10 @@ fn field(field: &str) -> String {
 #[test]
 fn addresses() {
     let nobody = "<invalid@internationalized-address.invalid>";
-    assert_eq!(field("From: Fred F\u{f6}\u{f6} <fred@example.com>"), "From: =?utf-8?Q?Fred_F=C3=B6=C3=B6?= <fred@example.com>");
+    assert_eq!(
+        field("From: Fred F\u{f6}\u{f6} <fred@example.com>"),
+        "From: =?utf-8?Q?Fred_F=C3=B6=C3=B6?= <fred@example.com>"
+    );
     assert_eq!(field("To: jos\u{e9}@example.com"), format!("To: =?utf-8?Q?jos=C3=A9=40example=2Ecom?=\r\n {nobody}"));
     assert_eq!(
         field("Cc: Fred Foo <fred@\u{c9}XAMPLE.com>"),
@@ -54,12 +57,15 @@ fn addresses() {
     );
     assert_eq!(
         field("Cc: Fr\u{e9}re: a@example.org, \u{e9}@example.org; , b@[IPv6:::1]"),
-        format!("Cc: =?utf-8?Q?Fr=C3=A9re?=: a@example.org,\r\n =?utf-8?Q?=C3=A9=40example=2Eorg?=\r\n {nobody};, b@[IPv6:::1]")
+        format!(
+            "Cc: =?utf-8?Q?Fr=C3=A9re?=: a@example.org,\r\n =?utf-8?Q?=C3=A9=40example=2Eorg?=\r\n {nobody};, b@[IPv6:::1]"
+        )
     );
     assert_eq!(field("Return-Path: <\u{e9}@example.org>"), format!("Return-Path: {nobody}"));
     assert_eq!(field("Return-Path: <a@example.org> (\u{e9})"), "Return-Path: <a@example.org>");
     // What can't be understood is nobody's either.
-    for broken in ["\"\u{e9}", "<\u{e9}", "\u{e9} (a", "a b \u{e9}@c", "<a><\u{e9}>", "\u{e9} <>", "\u{e9}", "\u{e9}:"] {
+    for broken in ["\"\u{e9}", "<\u{e9}", "\u{e9} (a", "a b \u{e9}@c", "<a><\u{e9}>", "\u{e9} <>", "\u{e9}", "\u{e9}:"]
+    {
         let shown = field(&format!("From: {broken}"));
         assert!(shown.ends_with(nobody) || shown.ends_with(":;"), "{broken}: {shown}");
     }
@@ -76,7 +82,9 @@ fn a_list_of_many_addresses_stays_bounded() {
 #[test]
 fn other_fields() {
     assert_eq!(field("SUBJECT: caf\u{e9}"), "SUBJECT: =?utf-8?Q?caf=C3=A9?=");
-    for left_out in ["X-Note: \u{e9}", "Message-ID: <\u{e9}@x>", "Received: from x\r\n for <\u{e9}@x>", "Comments: \u{e9}"] {
+    for left_out in
+        ["X-Note: \u{e9}", "Message-ID: <\u{e9}@x>", "Received: from x\r\n for <\u{e9}@x>", "Comments: \u{e9}"]
+    {
         assert_eq!(field(left_out), "");
     }
     assert_eq!(field("Content-Disposition: attachment; filename=\u{e9}"), "Content-Disposition: attachment");
@@ -145,8 +153,9 @@ fn odd_structures() {
     let message = "Content-Type: multipart/mixed\n\n--\nX: \u{e9}\n";
     assert_eq!(downgraded(message), message);
     // Deeper than it is followed.
-    let mut deep: String =
-        (0..MAX_DEPTH + 8).map(|depth| format!("Content-Type: multipart/mixed; boundary=b{depth}\n\n--b{depth}\n")).collect();
+    let mut deep: String = (0..MAX_DEPTH + 8)
+        .map(|depth| format!("Content-Type: multipart/mixed; boundary=b{depth}\n\n--b{depth}\n"))
+        .collect();
     deep.push_str("X: \u{e9}\n");
     assert_eq!(downgraded(&deep), deep);
     // Messages in messages cost nothing.

@@ -7,7 +7,9 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use pillarbox_proto_core::auth::{Exchange, Identity, SaslError, Step, framing, verify_apop, verify_password};
+use pillarbox_proto_core::auth::{
+    Exchange, Identity, SaslError, Step, framing, prepare_user, verify_apop, verify_password,
+};
 use pillarbox_proto_core::backend::{
     Access, Account, Backend, Batch, Error, FetchData, FetchRequest, FinishRequest, Finished, Mailbox, OpenRequest,
     StoreOp, StoreRequest,
@@ -23,6 +25,7 @@ use crate::config::Config;
 use crate::session::SaslLine;
 use crate::session::job::{Credentials, Outcome, Reply};
 use crate::session::maildrop::Maildrop;
+use crate::texts::{Phrase, Text};
 use crate::wire::reply::{Code, Refusal};
 
 /// Rows that are read at a time.
@@ -131,16 +134,14 @@ impl From<Refused> for Outcome {
                 );
                 Self::LoginRefused { refusal: Refusal::from(&error), attempt }
             }
-            Refused::Malformed(text) => {
-                Self::LoginRefused { refusal: Refusal::new(format!("Authentication failed: {text}")), attempt: true }
-            }
-            Refused::TooSoon => Self::LoginRefused {
-                refusal: Refusal::with(Code::LoginDelay, "Attempt to log in within the minimum login delay interval"),
-                attempt: false,
+            Refused::Malformed(text) => Self::LoginRefused {
+                refusal: Refusal::new(Phrase::from(Text::LoginMalformed).word(text)),
+                attempt: true,
             },
-            Refused::Cancelled => {
-                Self::LoginRefused { refusal: Refusal::new("Authentication cancelled"), attempt: false }
+            Refused::TooSoon => {
+                Self::LoginRefused { refusal: Refusal::with(Code::LoginDelay, Text::LoginDelay), attempt: false }
             }
+            Refused::Cancelled => Self::LoginRefused { refusal: Refusal::new(Text::LoginCancelled), attempt: false },
         }
     }
 }
@@ -148,14 +149,22 @@ impl From<Refused> for Outcome {
 async fn authenticate(context: &Context, credentials: Credentials) -> Result<Identity, Refused> {
     let (backend, connection) = (&*context.backend, &*context.connection);
     match credentials {
-        Credentials::Password { user, password } => Ok(verify_password(backend, connection, &user, &password).await?),
+        Credentials::Password { user, password } => {
+            let password_bytes = password.expose();
+            // Beyond ASCII it has to be UTF-8 that SASLprep lets pass (RFC 6856, section 2.2), just as a name has to be.
+            if !password_bytes.is_ascii() && prepare_user(password_bytes).is_none() {
+                return Err(Error::AuthenticationFailed.into());
+            }
+            Ok(verify_password(backend, connection, &user, &password).await?)
+        }
         Credentials::Apop { timestamp, user, digest } => {
             Ok(verify_apop(backend, connection, &timestamp, &user, &digest).await?)
         }
         Credentials::Sasl { mechanism, offered, initial } => {
             let limit = context.config.limits.sasl_line;
             let exchange =
-                Exchange::new(mechanism, &offered, Arc::clone(&context.connection), Arc::clone(&context.env));
+                Exchange::new(mechanism, &offered, Arc::clone(&context.connection), Arc::clone(&context.env))
+                    .host_name(&context.config.host_name);
             let initial = initial.map(|initial| framing::decode_initial(initial.expose(), limit)).transpose()?;
             converse(context, exchange, initial.as_ref().map(|initial| initial.expose())).await
         }
@@ -170,7 +179,11 @@ async fn converse(context: &Context, mut exchange: Exchange, initial: Option<&[u
     loop {
         match step {
             Step::Challenge(challenge) => {
-                let line = answer(&context.port, challenge).await?;
+                let line = match answer(&context.port, challenge).await {
+                    // What has been refused already is no less refused for being cancelled.
+                    Err(Refused::Cancelled) => return Err(exchange.cancel().map_or(Refused::Cancelled, Into::into)),
+                    answer => answer?,
+                };
                 let response = framing::decode(line.expose(), limit)?;
                 step = exchange.step(authenticator, Some(response.expose())).await?;
             }

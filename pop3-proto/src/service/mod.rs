@@ -237,7 +237,14 @@ impl Pop3Conversation {
         if let Some(at) = self.ahead.iter().position(|(uid, _)| *uid == request.uid)
             && let Some((uid, content)) = self.ahead.remove(at)
         {
-            self.session.reply(retrieve::whole(content, request.top));
+            let Some(reply) = retrieve::whole(&content, &request) else {
+                let ahead = std::mem::take(&mut self.ahead);
+                let (port, content) = (port.clone(), content);
+                return Some(Box::pin(
+                    async move { Done { ahead, ..retrieve::at_hand(port, content, request).await } },
+                ));
+            };
+            self.session.reply(reply);
             self.session.complete(Outcome::Shown { uid, whole: request.top.is_none() }, now);
             return None;
         }

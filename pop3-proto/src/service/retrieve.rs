@@ -1,18 +1,20 @@
-//! RETR and TOP: a message goes from the backend to the session, whole or in pieces.
+//! RETR and TOP: a message goes from the backend to the session, whole or in pieces, and as it is or as a surrogate.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use pillarbox_proto_core::backend::{Batch, Error, FetchData, FetchRequest, Mailbox};
+use pillarbox_proto_core::backend::{Batch, Error, FetchData, FetchRequest, Mailbox, Message};
 use pillarbox_proto_core::mail::{Uid, UidSet};
 
 use super::Done;
 use super::port::Port;
 use super::report::report;
 use crate::config::Limits;
-use crate::session::job::{Outcome, Reply, Retrieve};
-use crate::wire::reply::Refusal;
+use crate::downgrade::{self, Downgrade};
+use crate::session::job::{Form, Outcome, Reply, Retrieve};
+use crate::texts::Text;
+use crate::wire::reply::{Code, Refusal};
 use crate::wire::top::Top;
 
 /// Octets that are read at a time.
@@ -21,15 +23,39 @@ const CHUNK: usize = 32 << 10;
 /// Messages that have been fetched before they were asked for, in the order in which they will be.
 pub(super) type Ahead = VecDeque<(Uid, Bytes)>;
 
-/// What is wanted of a message that is at hand.
-pub(super) fn whole(content: Bytes, top: Option<u64>) -> Reply {
-    match top {
-        None => Reply::Message { octets: Some(content.len() as u64), piece: content },
+/// What is wanted of a message that is at hand, if it may be shown as it is.
+pub(super) fn whole(content: &Bytes, request: &Retrieve) -> Option<Reply> {
+    if request.form != Form::Native && downgrade::is_internationalized(content) {
+        return None;
+    }
+    Some(match request.top {
+        None => Reply::Message { octets: Some(content.len() as u64), piece: content.clone() },
         Some(lines) => {
-            let wanted = Top::new(lines).cut(&content).unwrap_or(content.len());
+            let wanted = Top::new(lines).cut(content).unwrap_or(content.len());
             Reply::Message { octets: None, piece: content.slice(..wanted.min(content.len())) }
         }
+    })
+}
+
+/// Shows a message that is at hand and can't be shown as it is.
+pub(super) async fn at_hand(port: Port, content: Bytes, request: Retrieve) -> Done {
+    let mut done = Done::new(Outcome::Shown { uid: request.uid, whole: request.top.is_none() });
+    if let Err(outcome) = convert(&port, content, &request).await {
+        done.outcome = outcome;
     }
+    done
+}
+
+async fn convert(port: &Port, content: Bytes, request: &Retrieve) -> Result<(), Outcome> {
+    if request.form == Form::Refused {
+        let mut scan = Scan::new(request.top);
+        scan.look(content.clone());
+        scan.verdict()?;
+    }
+    let mut show = Show::new(port, request, content.len() as u64);
+    show.write(content).await;
+    show.end().await;
+    Ok(())
 }
 
 /// Shows a message. A small one is asked for together with those that the client wants next; with `inline` off, the
@@ -52,7 +78,14 @@ pub(super) async fn retrieve(
             Ok((mut found, rows)) => match found.iter().position(|(uid, _)| *uid == request.uid) {
                 Some(at) => {
                     if let Some((_, content)) = found.remove(at) {
-                        port.emit(whole(content, request.top)).await;
+                        match whole(&content, &request) {
+                            Some(reply) => port.emit(reply).await,
+                            None => {
+                                if let Err(outcome) = convert(&port, content, &request).await {
+                                    done.outcome = outcome;
+                                }
+                            }
+                        }
                     }
                     done.ahead = found;
                     return done;
@@ -106,39 +139,130 @@ fn not_shown(error: &Error) -> Outcome {
 async fn stream(port: &Port, mailbox: &dyn Mailbox, request: &Retrieve) -> Result<(), Outcome> {
     let mut message = mailbox.message(request.uid).await.map_err(|error| not_shown(&error))?;
     let octets = message.len();
-    let shown_octets = request.top.is_none().then_some(octets);
-    let mut top = request.top.map(Top::new);
+    if request.form == Form::Refused {
+        let mut scan = Scan::new(request.top);
+        let mut at = 0;
+        while at < octets && !scan.over {
+            let piece = read(&mut *message, request, at).await.map_err(|error| not_shown(&error))?;
+            at += piece.len() as u64;
+            scan.look(piece);
+        }
+        scan.verdict()?;
+    }
+    let mut show = Show::new(port, request, octets);
     let mut at = 0;
-    while at < octets {
-        let room = CHUNK.min(usize::try_from(octets - at).unwrap_or(CHUNK));
-        let mut piece = match message.read(at, room).await {
-            Ok(piece) if !piece.is_empty() => piece,
-            read => {
-                let error = read.err().unwrap_or_else(|| {
-                    Error::corrupt(format!("message {} of {octets} octets ends at {at}", request.uid))
-                });
+    while at < octets && !show.over {
+        match read(&mut *message, request, at).await {
+            Ok(piece) => {
+                at += piece.len() as u64;
+                show.write(piece).await;
+            }
+            Err(error) => {
                 // Once the message has begun, there is no way to say that the rest will not come.
                 let outcome = not_shown(&error);
-                return Err(if at > 0 { Outcome::Broken } else { outcome });
+                return Err(if show.begun { Outcome::Broken } else { outcome });
             }
-        };
-        piece.truncate(room);
-        let begins = at == 0;
-        at += piece.len() as u64;
-        let last = match top.as_mut().and_then(|top| top.cut(&piece)) {
-            Some(wanted) => {
-                piece.truncate(wanted);
-                true
-            }
-            None => false,
-        };
-        port.emit(if begins { Reply::Message { octets: shown_octets, piece } } else { Reply::Piece(piece) }).await;
-        if last {
-            return Ok(());
         }
     }
-    if octets == 0 {
-        port.emit(Reply::Message { octets: shown_octets, piece: Bytes::new() }).await;
-    }
+    show.end().await;
     Ok(())
+}
+
+/// The next piece of a message, which is not empty.
+async fn read(message: &mut dyn Message, request: &Retrieve, at: u64) -> Result<Bytes, Error> {
+    let octets = message.len();
+    let room = CHUNK.min(usize::try_from(octets - at).unwrap_or(CHUNK));
+    let mut piece = message.read(at, room).await?;
+    if piece.is_empty() {
+        return Err(Error::corrupt(format!("message {} of {octets} octets ends at {at}", request.uid)));
+    }
+    piece.truncate(room);
+    Ok(piece)
+}
+
+/// Looks whether what is asked for of a message can be shown to a client without UTF-8.
+struct Scan {
+    top: Option<Top>,
+    downgrade: Downgrade,
+    over: bool,
+}
+
+impl Scan {
+    fn new(top: Option<u64>) -> Self {
+        Self { top: top.map(Top::new), downgrade: Downgrade::new(), over: false }
+    }
+
+    fn look(&mut self, mut piece: Bytes) {
+        if let Some(wanted) = self.top.as_mut().and_then(|top| top.cut(&piece)) {
+            piece.truncate(wanted);
+            self.over = true;
+        }
+        while !self.downgrade.found() && self.downgrade.next(&mut piece).is_some() {}
+        self.over |= self.downgrade.found() || self.downgrade.is_settled();
+    }
+
+    fn verdict(self) -> Result<(), Outcome> {
+        if self.downgrade.ends_internationalized() {
+            Err(Outcome::NotShown(Refusal::with(Code::Utf8, Text::NeedsUtf8)))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// A message on its way out.
+struct Show<'a> {
+    port: &'a Port,
+    /// The size to be told, of the message as it is stored: RFC 6858, section 4, allows that for surrogates, and so it is
+    /// the size that LIST tells.
+    octets: Option<u64>,
+    /// Lines are counted in what goes out (RFC 6858, section 4).
+    top: Option<Top>,
+    downgrade: Option<Downgrade>,
+    begun: bool,
+    /// No more is wanted.
+    over: bool,
+}
+
+impl<'a> Show<'a> {
+    fn new(port: &'a Port, request: &Retrieve, octets: u64) -> Self {
+        Self {
+            port,
+            octets: request.top.is_none().then_some(octets),
+            top: request.top.map(Top::new),
+            downgrade: (request.form == Form::Surrogate).then(Downgrade::new),
+            begun: false,
+            over: false,
+        }
+    }
+
+    async fn write(&mut self, mut piece: Bytes) {
+        let Some(mut downgrade) = self.downgrade.take() else { return self.put(piece).await };
+        while let Some(piece) = downgrade.next(&mut piece).filter(|_| !self.over) {
+            self.put(piece).await;
+        }
+        self.downgrade = Some(downgrade);
+    }
+
+    async fn put(&mut self, mut piece: Bytes) {
+        if let Some(wanted) = self.top.as_mut().and_then(|top| top.cut(&piece)) {
+            piece.truncate(wanted);
+            self.over = true;
+        }
+        let begins = !std::mem::replace(&mut self.begun, true);
+        let reply = if begins { Reply::Message { octets: self.octets, piece } } else { Reply::Piece(piece) };
+        self.port.emit(reply).await;
+    }
+
+    async fn end(mut self) {
+        if let Some(downgrade) = self.downgrade.take().filter(|_| !self.over) {
+            let rest = downgrade.end();
+            if !rest.is_empty() {
+                self.put(rest).await;
+            }
+        }
+        if !self.begun {
+            self.put(Bytes::new()).await;
+        }
+    }
 }

@@ -40,7 +40,7 @@ impl Offer {
     /// Writes the list. `login` is still to come: what only serves it is left out afterwards where its registration
     /// says so (STLS: RFC 2595, section 4).
     pub(crate) fn write(&self, config: &Config, policies: &Policies, login: bool, output: &mut Output) {
-        output.put(b"+OK Capability list follows\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nPIPELINING\r\nAUTH-RESP-CODE\r\n");
+        output.put(b"TOP\r\nUIDL\r\nRESP-CODES\r\nPIPELINING\r\nAUTH-RESP-CODE\r\n");
         // Only what may change by the login is marked so, and only before it (RFC 2449, sections 6.5 and 6.7).
         let user = |per_user: bool| if login && per_user { " USER" } else { "" };
         let tail = output.tail_mut();
@@ -67,6 +67,11 @@ impl Offer {
         }
         if self.stls && login {
             output.put(b"STLS\r\n");
+        }
+        // Both are told of in both states (RFC 6856, sections 2 and 3.1), and names in UTF-8 are taken from the start.
+        output.put(b"UTF8 USER\r\n");
+        if !config.languages.is_empty() {
+            output.put(b"LANG\r\n");
         }
         if let Some(implementation) = &config.implementation {
             output.put(b"IMPLEMENTATION ");

@@ -9,11 +9,10 @@ use pillarbox_proto_core::conversation::{Layer, Next as Ask};
 use super::job::{Credentials, Job, Retrieve};
 use super::maildrop::{Entry, Missing};
 use super::{Listing, ListingKind, Session, State, unix_time};
+use crate::texts::{Listed, Phrase, Range, Text};
 use crate::wire::command::{self, Command, Parsed, Verb};
-use crate::wire::reply::{Code, Refusal};
+use crate::wire::reply::{self, Code, Refusal};
 
-const INVALID: &str = "Invalid command";
-const INCORRECT_STATE: &str = "Incorrect state";
 /// Messages of a listing that are looked at in one step.
 const LISTED: usize = 1024;
 
@@ -26,20 +25,20 @@ impl Session {
             Parsed::BadArguments(verb) => (verb, None),
             Parsed::Unknown => {
                 self.user = None;
-                self.bad(INVALID);
+                self.bad(Text::InvalidCommand);
                 return None;
             }
         };
         // After USER comes PASS or QUIT (RFC 1939, section 7); CAPA is for any time (RFC 2449, section 5).
         if awaits_password && !matches!(verb, Verb::Pass | Verb::Quit | Verb::Capa) {
             self.user = None;
-            self.bad(INVALID);
+            self.bad(Text::InvalidCommand);
             return None;
         }
         let Some(command) = command else {
             match self.wrong_state(verb).filter(|_| verb.minds_state_first()) {
                 Some(text) => self.bad(text),
-                None => self.bad(format!("Invalid arguments: {}", verb.usage())),
+                None => self.bad(verb.usage()),
             }
             return None;
         };
@@ -51,7 +50,7 @@ impl Session {
         match command {
             Command::Capa => Some(Job::Capabilities),
             Command::Stls => {
-                self.ok("Begin TLS negotiation");
+                self.ok(Text::BeginTls);
                 // Whatever came with the command was not protected.
                 self.lines.clear();
                 self.ask = Some(Ask::Upgrade(Layer::Tls));
@@ -59,7 +58,7 @@ impl Session {
             }
             Command::User(user) => {
                 self.user = Some(user);
-                self.ok("Send the password");
+                self.ok(Text::SendPassword);
                 None
             }
             Command::Pass(password) => {
@@ -75,10 +74,19 @@ impl Session {
                 match Mechanism::parse(&mechanism).filter(|mechanism| offered.contains(mechanism)) {
                     Some(mechanism) => Some(Job::Login(Credentials::Sasl { mechanism, offered, initial })),
                     None => {
-                        self.refuse(&Refusal::new("This mechanism is not offered here; CAPA lists those that are"));
+                        self.refuse(&Refusal::new(Text::NoMechanism));
                         None
                     }
                 }
+            }
+            Command::Utf8 => {
+                self.utf8 = true;
+                self.ok(Text::Utf8On);
+                None
+            }
+            Command::Lang(range) => {
+                self.lang(range);
+                None
             }
             Command::Quit => self.quit(),
             other => self.transaction(other),
@@ -91,33 +99,45 @@ impl Session {
         let done = match command {
             Command::Stat => {
                 let (messages, octets) = maildrop.stat();
-                Ok(format!("{messages} {octets}"))
+                reply::data(&mut self.output, format_args!("{messages} {octets}"));
+                return None;
             }
-            Command::Noop => Ok(String::new()),
+            Command::Noop => {
+                reply::done(&mut self.output);
+                return None;
+            }
             Command::Rset => {
                 maildrop.reset();
                 let (messages, octets) = maildrop.stat();
-                Ok(format!("Maildrop has {messages} messages ({octets} octets)"))
+                Ok(Phrase::from(Text::Maildrop).number(messages).number(octets))
             }
-            Command::Dele(_) if maildrop.read_only => Err(Refusal::with(Code::SysPerm, "The maildrop is read-only")),
+            Command::Dele(_) if maildrop.read_only => Err(Refusal::with(Code::SysPerm, Text::ReadOnly)),
             Command::Dele(number) => match maildrop.delete(number) {
-                Ok(()) => Ok(format!("Message {number} marked")),
+                Ok(()) => Ok(Phrase::from(Text::Marked).number(number.into())),
                 Err(missing) => Err(missing.into()),
             },
             Command::List(None) => return self.list_all(ListingKind::Sizes),
             Command::Uidl(None) => return self.list_all(ListingKind::UniqueIds),
-            Command::List(Some(number)) => {
-                maildrop.get(number).map(|entry| format!("{number} {}", entry.size)).map_err(Into::into)
-            }
-            Command::Uidl(Some(number)) => {
-                maildrop.get(number).map(|entry| format!("{number} {}", entry.unique_id)).map_err(Into::into)
-            }
+            Command::List(Some(number)) => match maildrop.get(number) {
+                Ok(entry) => {
+                    reply::data(&mut self.output, format_args!("{number} {}", entry.size));
+                    return None;
+                }
+                Err(missing) => Err(missing.into()),
+            },
+            Command::Uidl(Some(number)) => match maildrop.get(number) {
+                Ok(entry) => {
+                    reply::data(&mut self.output, format_args!("{number} {}", entry.unique_id));
+                    return None;
+                }
+                Err(missing) => Err(missing.into()),
+            },
             Command::Retr(number) => return self.retrieve(number, None),
             Command::Top(number, lines) => return self.retrieve(number, Some(lines)),
             _ => return None,
         };
         match done {
-            Ok(text) => self.ok(&text),
+            Ok(text) => self.ok(text),
             Err(refusal) => self.refuse(&refusal),
         }
         None
@@ -126,7 +146,9 @@ impl Session {
     fn retrieve(&mut self, number: u32, top: Option<u64>) -> Option<Job> {
         let State::Transaction(maildrop) = &self.state else { return None };
         match maildrop.get(number) {
-            Ok(Entry { uid, size, .. }) => Some(Job::Retrieve(Retrieve { uid, size, top, ahead: Vec::new() })),
+            Ok(Entry { uid, size, .. }) => {
+                Some(Job::Retrieve(Retrieve { uid, size, top, form: self.form(), ahead: Vec::new() }))
+            }
             Err(missing) => {
                 self.refuse(&missing.into());
                 None
@@ -165,12 +187,35 @@ impl Session {
         }
     }
 
+    /// LANG lists languages, or selects one for all texts to come, its own first (RFC 6856, section 3).
+    fn lang(&mut self, range: Option<Range>) {
+        let Some(range) = range else {
+            self.ok(Text::LanguageList);
+            let out = self.output.tail_mut();
+            for language in &self.config.languages {
+                let _ = write!(out, "{}\r\n", Listed(language));
+            }
+            return self.output.put(b".\r\n");
+        };
+        let found = range.lookup(&self.config.languages);
+        match found.and_then(|number| self.config.languages.get(number)) {
+            Some(language) => {
+                reply::ok_tagged(&mut self.output, language, &Text::LanguageChanged.into());
+                self.language = found;
+            }
+            None => {
+                let tag = range.as_str().to_owned();
+                self.refuse(&Refusal::new(Phrase::from(Text::UnknownLanguage).word(tag)));
+            }
+        }
+    }
+
     fn quit(&mut self) -> Option<Job> {
         let now = unix_time(&*self.env);
         match std::mem::replace(&mut self.state, State::Update) {
             State::Transaction(maildrop) => Some(Job::Finish(Box::new(maildrop.finish(now)))),
             State::Authorization | State::Update => {
-                self.ok("Bye");
+                self.ok(Text::Bye);
                 self.close();
                 None
             }
@@ -180,7 +225,7 @@ impl Session {
     fn list_all(&mut self, kind: ListingKind) -> Option<Job> {
         let State::Transaction(maildrop) = &self.state else { return None };
         let (messages, octets) = maildrop.stat();
-        self.ok(&format!("{messages} messages ({octets} octets)"));
+        self.ok(Phrase::from(Text::Listing).number(messages).number(octets));
         self.listing = Some(Listing { kind, next: 1 });
         None
     }
@@ -219,36 +264,39 @@ impl Session {
     }
 
     /// Why a command can't be given now, if it can't.
-    fn wrong_state(&self, verb: Verb) -> Option<&'static str> {
+    fn wrong_state(&self, verb: Verb) -> Option<Text> {
         let login = matches!(self.state, State::Authorization);
         match verb {
             Verb::Capa | Verb::Quit => None,
+            Verb::Lang => self.config.languages.is_empty().then_some(Text::InvalidCommand),
+            Verb::Utf8 if !login => Some(Text::LoggedIn),
+            // It would bar the way to TLS.
+            Verb::Utf8 => self.offer().tls_first.then_some(Text::StlsFirst),
             Verb::Stls => match self.config.tls_mode {
-                TlsMode::No => Some(INVALID),
-                TlsMode::Connection => Some(INCORRECT_STATE),
-                _ if !login => Some(INCORRECT_STATE),
-                _ if self.connection.tls.is_some() => Some(INVALID),
+                TlsMode::No => Some(Text::InvalidCommand),
+                TlsMode::Connection => Some(Text::IncorrectState),
+                _ if !login => Some(Text::IncorrectState),
+                _ if self.connection.tls.is_some() => Some(Text::InvalidCommand),
+                _ if self.utf8 => Some(Text::StlsAfterUtf8),
                 _ => None,
             },
-            Verb::User | Verb::Pass | Verb::Apop | Verb::Auth if !login => Some("Incorrect state: logged in already"),
+            Verb::User | Verb::Pass | Verb::Apop | Verb::Auth if !login => Some(Text::LoggedIn),
             Verb::User | Verb::Pass | Verb::Apop | Verb::Auth => self.login_barred(verb),
-            _ if login => Some("Incorrect state: log in first"),
+            _ if login => Some(Text::LogInFirst),
             _ => None,
         }
     }
 
     /// Why this way to log in is barred, if it is.
-    fn login_barred(&self, verb: Verb) -> Option<&'static str> {
+    fn login_barred(&self, verb: Verb) -> Option<Text> {
         let offer = self.offer();
         match verb {
-            _ if offer.tls_first => Some("Incorrect state: use STLS first"),
-            Verb::Pass if self.user.is_none() => Some("Invalid command: PASS comes right after USER"),
-            Verb::User if !offer.user && offer.stls => {
-                Some("Passwords are not taken over an unprotected connection: use STLS first")
-            }
-            Verb::User if !offer.user => Some("USER is not available here"),
-            Verb::Apop if !offer.apop => Some("APOP is not available here"),
-            Verb::Auth if offer.mechanisms.is_empty() => Some("AUTH is not available here"),
+            _ if offer.tls_first => Some(Text::StlsFirst),
+            Verb::Pass if self.user.is_none() => Some(Text::PassAfterUser),
+            Verb::User if !offer.user && offer.stls => Some(Text::PasswordsNeedTls),
+            Verb::User if !offer.user => Some(Text::NoUser),
+            Verb::Apop if !offer.apop => Some(Text::NoApop),
+            Verb::Auth if offer.mechanisms.is_empty() => Some(Text::NoAuth),
             _ => None,
         }
     }
@@ -257,8 +305,8 @@ impl Session {
 impl From<Missing> for Refusal {
     fn from(missing: Missing) -> Self {
         Self::new(match missing {
-            Missing::Unknown => "No such message",
-            Missing::Deleted => "Message has been deleted",
+            Missing::Unknown => Text::NoSuchMessage,
+            Missing::Deleted => Text::Deleted,
         })
     }
 }

@@ -40,8 +40,20 @@ pub(crate) struct Retrieve {
     pub(crate) size: u64,
     /// Only the header and this many lines (TOP).
     pub(crate) top: Option<u64>,
+    pub(crate) form: Form,
     /// Messages that the client has asked for next, with their sizes; all small.
     pub(crate) ahead: Vec<Uid>,
+}
+
+/// What a client gets of an internationalized message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// The message as it is.
+    Native,
+    /// A surrogate.
+    Surrogate,
+    /// A refusal.
+    Refused,
 }
 
 /// A word from running work.

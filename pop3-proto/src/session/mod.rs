@@ -1,7 +1,7 @@
 //! The state machine of one session (RFC 1939, section 3): input becomes jobs, outcomes become output.
 //!
-//! It is pure and synchronous, and has no idea where mail is kept. The texts of all responses stand here and in
-//! [`wire::reply`](crate::wire::reply).
+//! It is pure and synchronous, and has no idea where mail is kept. The texts of all responses stand in
+//! [`texts`](crate::texts).
 
 mod capabilities;
 mod commands;
@@ -10,7 +10,6 @@ pub(crate) mod job;
 pub(crate) mod maildrop;
 mod timing;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -23,13 +22,14 @@ use pillarbox_proto_core::{Connection, Env, Output};
 
 use self::capabilities::Offer;
 use self::flow::Flow;
-use self::job::{Job, Outcome, Reply};
+use self::job::{Form, Job, Outcome, Reply};
 use self::maildrop::Maildrop;
 use self::timing::Timing;
-use crate::config::Config;
+use crate::config::{Config, Internationalized};
+use crate::texts::{Phrase, Text};
 use crate::wire::command;
 use crate::wire::line::{Lines, Next};
-use crate::wire::reply::{self, Code, Refusal};
+use crate::wire::reply::{self, Code, Refusal, Tongue};
 use crate::wire::stuff::Stuffer;
 
 /// One session.
@@ -48,6 +48,10 @@ pub(crate) struct Session {
     timestamp: Option<String>,
     /// The user that PASS is awaited for.
     user: Option<Vec<u8>>,
+    /// UTF8 has been given.
+    utf8: bool,
+    /// The language that LANG has selected, by its number.
+    language: Option<usize>,
     listing: Option<Listing>,
     stuffer: Option<Stuffer>,
     greeted: bool,
@@ -118,6 +122,8 @@ impl Session {
             timing,
             timestamp: None,
             user: None,
+            utf8: false,
+            language: None,
             listing: None,
             stuffer: None,
             greeted: false,
@@ -173,7 +179,7 @@ impl Session {
         if self.ask.is_some() || self.stuffer.is_some() || self.listing.is_some() {
             self.ask = Some(Ask::Abort);
         } else {
-            self.refuse(&Refusal::with(Code::SysTemp, text.to_owned()));
+            self.refuse(&Refusal::with(Code::SysTemp, Phrase::from(Text::Plain).word(text.to_owned())));
             self.close();
         }
     }
@@ -183,6 +189,8 @@ impl Session {
         Arc::make_mut(&mut self.connection).tls = Some(tls);
         self.lines.clear();
         self.user = None;
+        self.language = None;
+        self.utf8 = false;
         if self.ask == Some(Ask::Upgrade(Layer::Tls)) {
             self.ask = None;
         }
@@ -199,7 +207,7 @@ impl Session {
             return Progress::Worked;
         }
         if let Some(text) = self.ending.take() {
-            self.refuse(&Refusal::with(Code::SysTemp, text.to_string()));
+            self.refuse(&Refusal::with(Code::SysTemp, Phrase::from(Text::Plain).word(text.to_string())));
             self.close();
             return Progress::Worked;
         }
@@ -221,7 +229,7 @@ impl Session {
             Next::TooLong => {
                 self.commanded = true;
                 self.first_line = false;
-                self.bad("Argument too long");
+                self.bad(Text::TooLong);
                 Progress::Worked
             }
             Next::Line(length) => {
@@ -281,8 +289,8 @@ impl Session {
 
     fn begin_message(&mut self, octets: Option<u64>, piece: Bytes) {
         match octets {
-            Some(octets) => reply::ok(&mut self.output, &format!("{octets} octets")),
-            None => reply::ok(&mut self.output, "Top of message follows"),
+            Some(octets) => self.ok(Phrase::from(Text::Octets).number(octets)),
+            None => self.ok(Text::Top),
         }
         let mut stuffer = Stuffer::new();
         stuffer.write(piece, &mut self.output);
@@ -297,7 +305,7 @@ impl Session {
                 self.state = State::Transaction(maildrop);
                 self.timing.logged_in(now);
                 self.bad_commands = 0;
-                self.ok(&format!("Maildrop has {messages} messages ({octets} octets)"));
+                self.ok(Phrase::from(Text::Maildrop).number(messages).number(octets));
             }
             Outcome::LoginRefused { refusal, attempt } => {
                 self.refuse(&refusal);
@@ -308,6 +316,7 @@ impl Session {
             }
             Outcome::Capabilities(policies) => {
                 let login = matches!(self.state, State::Authorization);
+                self.ok(Text::CapabilityList);
                 self.offer().write(&self.config, &policies, login, &mut self.output);
             }
             Outcome::Shown { uid, whole } => {
@@ -321,11 +330,11 @@ impl Session {
             Outcome::NotShown(refusal) => self.refuse(&refusal),
             Outcome::Broken => self.ask = Some(Ask::Abort),
             Outcome::Finished => {
-                self.ok("Bye");
+                self.ok(Text::Bye);
                 self.close();
             }
             Outcome::NotFinished(refusal) => {
-                self.refuse(&Refusal { text: "Some deleted messages not removed".into(), ..refusal });
+                self.refuse(&Refusal { text: Text::NotRemoved.into(), ..refusal });
                 self.close();
             }
         }
@@ -341,14 +350,17 @@ impl Session {
     }
 
     fn offer(&self) -> Offer {
-        Offer::new(&self.config, &self.questions, &self.connection)
+        let mut offer = Offer::new(&self.config, &self.questions, &self.connection);
+        // STLS must not follow UTF8 (RFC 6856, section 2.1).
+        offer.stls &= !self.utf8;
+        offer
     }
 
     fn greet(&mut self) {
         self.greeted = true;
         if !self.questions.shared_secret {
-            let config = Arc::clone(&self.config);
-            return self.ok(&config.greeting);
+            let greeting = self.config.greeting.clone();
+            return self.ok(Phrase::from(Text::Plain).word(greeting));
         }
         let mut random = [0; 8];
         self.env.random(&mut random);
@@ -359,32 +371,47 @@ impl Session {
         let timestamp = format!("<{:016x}.{epoch}@{host}>", u64::from_be_bytes(random));
         let greeting: String =
             self.config.greeting.chars().filter(|char| !matches!(char, '<' | '>')).take(MAX_GREETING).collect();
-        self.ok(&format!("{greeting} {timestamp}"));
+        self.ok(Phrase::from(Text::Plain).word(format!("{greeting} {timestamp}")));
         self.timestamp = Some(timestamp);
     }
 
     fn not_pop3(&mut self) -> Progress {
-        self.refuse(&Refusal::new("This is a POP3 server"));
+        self.refuse(&Refusal::new(Text::NotPop3));
         self.close();
         Progress::Worked
     }
 
-    fn ok(&mut self, text: &str) {
-        reply::ok(&mut self.output, text);
+    fn ok(&mut self, text: impl Into<Phrase>) {
+        reply::ok(&mut self.output, tongue(&self.config, self.language, self.utf8), &text.into());
     }
 
     fn refuse(&mut self, refusal: &Refusal) {
-        reply::err(&mut self.output, refusal);
+        reply::err(&mut self.output, tongue(&self.config, self.language, self.utf8), refusal);
+    }
+
+    /// What this client gets of an internationalized message.
+    fn form(&self) -> Form {
+        match self.config.internationalized {
+            _ if self.utf8 => Form::Native,
+            Internationalized::Downgrade => Form::Surrogate,
+            Internationalized::Refuse => Form::Refused,
+        }
     }
 
     /// Refuses what no well-behaved client sends; too many in a row end the session.
-    fn bad(&mut self, text: impl Into<Cow<'static, str>>) {
+    fn bad(&mut self, text: impl Into<Phrase>) {
         self.refuse(&Refusal::new(text));
         self.bad_commands += 1;
         if self.bad_commands >= self.config.limits.bad_commands {
             self.close();
         }
     }
+}
+
+/// How texts are put for a client that has selected this language, and given UTF8 or not.
+fn tongue(config: &Config, language: Option<usize>, utf8: bool) -> Tongue<'_> {
+    let language = language.and_then(|number| config.languages.get(number));
+    Tongue { language, utf8: utf8 || language.is_some() }
 }
 
 /// The time of day in seconds since 1970.

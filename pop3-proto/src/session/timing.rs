@@ -7,6 +7,7 @@ use pillarbox_proto_core::conversation::Next as Ask;
 
 use super::{Session, State};
 use crate::config::Timeouts;
+use crate::texts::Text;
 use crate::wire::reply::Refusal;
 
 #[derive(Debug)]
@@ -78,7 +79,7 @@ impl Session {
         self.state = State::Update;
         self.listing = None;
         if self.output.is_empty() && self.ask.is_none() {
-            self.refuse(&Refusal::new("Session timed out"));
+            self.refuse(&Refusal::new(Text::TimedOut));
             self.close();
         } else {
             // The client does not take what it asked for; it would not take this either.

@@ -1,6 +1,8 @@
-//! The grammar of commands (RFC 1939, RFC 2449, RFC 2595, RFC 5034).
+//! The grammar of commands (RFC 1939, RFC 2449, RFC 2595, RFC 5034, RFC 6856).
 
 use pillarbox_proto_core::auth::Secret;
+
+use crate::texts::{Range, Text};
 
 /// A command.
 #[derive(Debug, PartialEq, Eq)]
@@ -13,6 +15,8 @@ pub(crate) enum Command {
     Capa,
     /// `DELE msg`
     Dele(u32),
+    /// `LANG [lang-tag]`
+    Lang(Option<Range>),
     /// `LIST [msg]`
     List(Option<u32>),
     /// `NOOP`
@@ -35,6 +39,8 @@ pub(crate) enum Command {
     Uidl(Option<u32>),
     /// `USER name`
     User(Vec<u8>),
+    /// `UTF8`
+    Utf8,
 }
 
 /// The word that a command begins with.
@@ -44,6 +50,7 @@ pub(crate) enum Verb {
     Auth,
     Capa,
     Dele,
+    Lang,
     List,
     Noop,
     Pass,
@@ -55,14 +62,16 @@ pub(crate) enum Verb {
     Top,
     Uidl,
     User,
+    Utf8,
 }
 
 impl Verb {
-    const ALL: [(&'static [u8], Self); 15] = [
+    const ALL: [(&'static [u8], Self); 17] = [
         (b"APOP", Self::Apop),
         (b"AUTH", Self::Auth),
         (b"CAPA", Self::Capa),
         (b"DELE", Self::Dele),
+        (b"LANG", Self::Lang),
         (b"LIST", Self::List),
         (b"NOOP", Self::Noop),
         (b"PASS", Self::Pass),
@@ -74,6 +83,7 @@ impl Verb {
         (b"TOP", Self::Top),
         (b"UIDL", Self::Uidl),
         (b"USER", Self::User),
+        (b"UTF8", Self::Utf8),
     ];
 
     /// Whether a command in the wrong state and with wrong arguments is refused for its state.
@@ -82,18 +92,21 @@ impl Verb {
     }
 
     /// What the command wants, for a client's author to read.
-    pub(crate) fn usage(self) -> &'static str {
+    pub(crate) fn usage(self) -> Text {
         match self {
-            Self::Apop => "APOP takes a name and a digest of 32 hexadecimal digits",
-            Self::Auth => "AUTH takes a mechanism and at most an initial response",
-            Self::Dele => "DELE takes a message number",
-            Self::List => "LIST takes at most a message number",
-            Self::Pass => "PASS takes a password",
-            Self::Retr => "RETR takes a message number",
-            Self::Top => "TOP takes a message number and a number of lines",
-            Self::Uidl => "UIDL takes at most a message number",
-            Self::User => "USER takes one name",
-            Self::Capa | Self::Noop | Self::Quit | Self::Rset | Self::Stat | Self::Stls => "no argument is taken",
+            Self::Apop => Text::ArgumentsApop,
+            Self::Auth => Text::ArgumentsAuth,
+            Self::Dele => Text::ArgumentsDele,
+            Self::Lang => Text::ArgumentsLang,
+            Self::List => Text::ArgumentsList,
+            Self::Pass => Text::ArgumentsPass,
+            Self::Retr => Text::ArgumentsRetr,
+            Self::Top => Text::ArgumentsTop,
+            Self::Uidl => Text::ArgumentsUidl,
+            Self::User => Text::ArgumentsUser,
+            Self::Capa | Self::Noop | Self::Quit | Self::Rset | Self::Stat | Self::Stls | Self::Utf8 => {
+                Text::NoArguments
+            }
         }
     }
 }
@@ -150,6 +163,10 @@ fn arguments(verb: Verb, rest: &[u8]) -> Option<Command> {
         Verb::Auth => Command::Auth { mechanism: words.next()?.to_vec(), initial: words.next().map(Secret::new) },
         Verb::Capa => Command::Capa,
         Verb::Dele => Command::Dele(message(words.next()?)?),
+        Verb::Lang => Command::Lang(match words.next() {
+            Some(range) => Some(Range::parse(range)?),
+            None => None,
+        }),
         Verb::List => Command::List(optional(words.next())?),
         Verb::Noop => Command::Noop,
         Verb::Pass => return None,
@@ -161,6 +178,7 @@ fn arguments(verb: Verb, rest: &[u8]) -> Option<Command> {
         Verb::Top => Command::Top(message(words.next()?)?, number(words.next()?)?),
         Verb::Uidl => Command::Uidl(optional(words.next())?),
         Verb::User => Command::User(words.next()?.to_vec()),
+        Verb::Utf8 => Command::Utf8,
     };
     words.next().is_none().then_some(command)
 }
@@ -210,6 +228,9 @@ mod tests {
         assert_eq!(command("RETR 99999999999999999999"), Some(Command::Retr(u32::MAX)));
         assert_eq!(command("TOP 1 99999999999999999999"), Some(Command::Top(1, u64::MAX)));
         assert_eq!(command("USER tim"), Some(Command::User(b"tim".to_vec())));
+        assert_eq!(command("utf8 "), Some(Command::Utf8));
+        assert_eq!(command("lang"), Some(Command::Lang(None)));
+        assert_eq!(command("LANG de-AT"), Some(Command::Lang(Range::parse(b"de-AT"))));
         assert_eq!(command("PASS  a b "), Some(Command::Pass(Secret::new(" a b "))));
         assert_eq!(
             command("APOP mrose C4c9334bac560ecc979e58001b3e22fb"),
@@ -230,6 +251,10 @@ mod tests {
             "RSET 1",
             "CAPA x",
             "STLS x",
+            "UTF8 USER",
+            "LANG de en",
+            "LANG d\u{e9}",
+            "LANG de_AT",
             "RETR",
             "RETR a",
             "RETR -1",

@@ -1,10 +1,12 @@
-//! Responses of one line (RFC 1939, section 3), and their codes (RFC 2449, section 8; RFC 3206).
+//! Responses of one line (RFC 1939, section 3), and their codes (RFC 2449, section 8; RFC 3206; RFC 6856, section 5).
 
-use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 
-use bytes::BufMut as _;
+use bytes::{BufMut as _, BytesMut};
 use pillarbox_proto_core::Output;
 use pillarbox_proto_core::backend::Error;
+
+use crate::texts::{Language, Phrase, Text};
 
 /// The longest response line that may be sent, with its CRLF (RFC 2449, section 4).
 const MAX_LINE: usize = 512;
@@ -13,7 +15,7 @@ const MAX_LINE: usize = 512;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) code: Option<Code>,
-    pub(crate) text: Cow<'static, str>,
+    pub(crate) text: Phrase,
 }
 
 /// A response code.
@@ -29,6 +31,8 @@ pub(crate) enum Code {
     SysTemp,
     /// The server is at fault until somebody acts (RFC 3206, section 4).
     SysPerm,
+    /// The message is for clients that have given UTF8 (RFC 6856, section 5).
+    Utf8,
 }
 
 impl Code {
@@ -39,18 +43,19 @@ impl Code {
             Self::LoginDelay => "LOGIN-DELAY",
             Self::SysTemp => "SYS/TEMP",
             Self::SysPerm => "SYS/PERM",
+            Self::Utf8 => "UTF8",
         }
     }
 }
 
 impl Refusal {
     /// A refusal without a code.
-    pub(crate) fn new(text: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn new(text: impl Into<Phrase>) -> Self {
         Self { code: None, text: text.into() }
     }
 
     /// A refusal with a code.
-    pub(crate) fn with(code: Code, text: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn with(code: Code, text: impl Into<Phrase>) -> Self {
         Self { code: Some(code), text: text.into() }
     }
 }
@@ -58,48 +63,119 @@ impl Refusal {
 impl From<&Error> for Refusal {
     /// A store that is down is never told as a wrong password, nor the other way round.
     fn from(error: &Error) -> Self {
-        let code = match error {
+        let text = match error {
+            Error::ContactAdmin(text) => Phrase::from(Text::ContactAdmin).word(text.clone()),
+            Error::Limit(text) => Phrase::from(Text::Limit).word(text.clone()),
+            Error::Cannot(text) => Phrase::from(Text::Cannot).word(text.clone()),
             // The same words for an unknown user and a wrong password.
-            Error::AuthenticationFailed | Error::TokenRefused(_) => return Self::with(Code::Auth, "Bad login"),
-            Error::AuthorizationFailed | Error::Expired => Code::Auth,
-            Error::InUse => return Self::with(Code::InUse, "Mailbox in use"),
-            Error::PrivacyRequired => return Self::new(error.to_string()),
-            Error::Unavailable(_) | Error::Limit(_) | Error::OverQuota | Error::MailboxGone => Code::SysTemp,
-            Error::Expunged => return Self::new("The message has been removed by another session"),
-            _ => Code::SysPerm,
+            Error::AuthenticationFailed | Error::TokenRefused(_) => Text::BadLogin.into(),
+            Error::AuthorizationFailed => Text::NotAuthorised.into(),
+            Error::Expired => Text::Expired.into(),
+            Error::PrivacyRequired => Text::PrivacyRequired.into(),
+            Error::InUse => Text::InUse.into(),
+            Error::Expunged => Text::Expunged.into(),
+            Error::Unavailable(_) => Text::Unavailable.into(),
+            Error::Corrupt(_) => Text::Damaged.into(),
+            Error::NoPermission => Text::NoPermission.into(),
+            Error::NoSuchMailbox => Text::NoSuchMailbox.into(),
+            Error::AlreadyExists => Text::AlreadyExists.into(),
+            Error::OverQuota => Text::OverQuota.into(),
+            Error::TooBig => Text::TooBig.into(),
+            Error::ReadOnly => Text::ReadOnly.into(),
+            Error::MailboxGone => Text::MailboxGone.into(),
+            _ => Text::Failed.into(),
         };
-        Self::with(code, error.to_string())
+        let code = match error {
+            Error::AuthenticationFailed | Error::TokenRefused(_) | Error::AuthorizationFailed | Error::Expired => {
+                Some(Code::Auth)
+            }
+            Error::InUse => Some(Code::InUse),
+            Error::PrivacyRequired | Error::Expunged => None,
+            Error::Unavailable(_) | Error::Limit(_) | Error::OverQuota | Error::MailboxGone => Some(Code::SysTemp),
+            _ => Some(Code::SysPerm),
+        };
+        Self { code, text }
     }
+}
+
+/// How texts are put.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tongue<'a> {
+    /// The language that the client has chosen, or else English.
+    pub(crate) language: Option<&'a Language>,
+    /// The client reads UTF-8: it has given UTF8, or LANG with success (RFC 6856, section 3.2).
+    pub(crate) utf8: bool,
 }
 
 /// Writes `+OK text`.
-pub(crate) fn ok(output: &mut Output, text: &str) {
-    line(output, "+OK", None, text);
+pub(crate) fn ok(output: &mut Output, tongue: Tongue<'_>, phrase: &Phrase) {
+    line(output, tongue, "+OK", None, phrase);
+}
+
+/// Writes `+OK tag text`, as LANG answers.
+pub(crate) fn ok_tagged(output: &mut Output, language: &Language, phrase: &Phrase) {
+    let tongue = Tongue { language: Some(language), utf8: true };
+    line(output, tongue, "+OK", Some(format_args!(" {}", language.tag())), phrase);
+}
+
+/// Writes `+OK` and data, which are no text in any language.
+pub(crate) fn data(output: &mut Output, data: fmt::Arguments<'_>) {
+    // Writing to memory can't fail.
+    let _ = write!(output.tail_mut(), "+OK {data}\r\n");
+}
+
+/// Writes `+OK` alone.
+pub(crate) fn done(output: &mut Output) {
+    output.put(b"+OK\r\n");
 }
 
 /// Writes `-ERR [code] text`.
-pub(crate) fn err(output: &mut Output, refusal: &Refusal) {
-    line(output, "-ERR", refusal.code, &refusal.text);
+pub(crate) fn err(output: &mut Output, tongue: Tongue<'_>, refusal: &Refusal) {
+    match refusal.code {
+        Some(code) => line(output, tongue, "-ERR", Some(format_args!(" [{}]", code.name())), &refusal.text),
+        None => line(output, tongue, "-ERR", None, &refusal.text),
+    }
 }
 
-/// Texts may come from a backend or a configuration: what is not printable ASCII, and what is too long, is left out
-/// here, so that no text can break the framing.
-fn line(output: &mut Output, status: &str, code: Option<Code>, text: &str) {
+fn line(output: &mut Output, tongue: Tongue<'_>, status: &str, word: Option<fmt::Arguments<'_>>, phrase: &Phrase) {
     let out = output.tail_mut();
     let start = out.len();
     out.put_slice(status.as_bytes());
-    if let Some(code) = code {
-        out.put_slice(b" [");
-        out.put_slice(code.name().as_bytes());
-        out.put_slice(b"]");
-    }
-    if !text.is_empty() {
-        out.put_u8(b' ');
-        let room = MAX_LINE.saturating_sub(2 + out.len() - start);
-        let printable = |char: char| char == ' ' || char.is_ascii_graphic();
-        out.extend(text.chars().take(room).map(|char| if printable(char) { char as u8 } else { b'?' }));
+    // Writing to memory can't fail.
+    let _ = word.map(|word| out.write_fmt(word));
+    let bare = out.len();
+    out.put_u8(b' ');
+    let room = MAX_LINE.saturating_sub(2 + out.len() - start);
+    let _ = phrase.write(tongue.language, &mut Fitted { out, room, utf8: tongue.utf8 });
+    if out.len() == bare + 1 {
+        out.truncate(bare);
     }
     out.put_slice(b"\r\n");
+}
+
+/// Texts may come from a backend or a configuration: what the client can't read, and what is too long, is left out
+/// here, so that no text can break the framing.
+struct Fitted<'a> {
+    out: &'a mut BytesMut,
+    room: usize,
+    utf8: bool,
+}
+
+impl fmt::Write for Fitted<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for char in text.chars() {
+            let separates = matches!(char, '\u{2028}' | '\u{2029}');
+            let readable = if self.utf8 { !char.is_control() && !separates } else { matches!(char, ' '..='~') };
+            let char = if readable { char } else { '?' };
+            if char.len_utf8() > self.room {
+                self.room = 0;
+                return Ok(());
+            }
+            self.room -= char.len_utf8();
+            self.out.put_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -108,7 +184,7 @@ mod tests {
 
     fn told(error: &Error) -> String {
         let mut output = Output::new();
-        err(&mut output, &error.into());
+        err(&mut output, Tongue::default(), &error.into());
         String::from_utf8(output.take().to_vec()).unwrap()
     }
 
@@ -152,10 +228,10 @@ mod tests {
         for error in &lasting {
             assert!(told(error).starts_with("-ERR [SYS/PERM] "), "{error:?}");
         }
-        let delay = Refusal::with(Code::LoginDelay, "wait");
+        let delay = Refusal::with(Code::LoginDelay, Text::LoginDelay);
         let mut output = Output::new();
-        err(&mut output, &delay);
-        assert_eq!(output.take(), "-ERR [LOGIN-DELAY] wait\r\n");
+        err(&mut output, Tongue::default(), &delay);
+        assert!(output.take().starts_with(b"-ERR [LOGIN-DELAY] Attempt"));
     }
 
     #[test]
@@ -165,5 +241,22 @@ mod tests {
         let text = told(&Error::ContactAdmin("x".repeat(2000).into()));
         assert_eq!(text.len(), MAX_LINE);
         assert!(text.ends_with("x\r\n"));
+    }
+    #[test]
+    fn codes_stay_and_texts_change_with_the_language() {
+        let german = Language::german();
+        let mut output = Output::new();
+        let tongue = Tongue { language: Some(&german), utf8: true };
+        err(&mut output, tongue, &Refusal::with(Code::InUse, Text::InUse));
+        err(&mut output, tongue, &Refusal::from(&Error::ContactAdmin("\u{e9}\u{85}\u{2028}".repeat(200).into())));
+        ok_tagged(&mut output, &german, &Text::LanguageChanged.into());
+        ok(&mut output, tongue, &Phrase::from(Text::Maildrop).number(1).number(u64::MAX));
+        let said = String::from_utf8(output.take().to_vec()).unwrap();
+        let lines: Vec<&str> = said.split_terminator("\r\n").collect();
+        assert_eq!(lines[0], "-ERR [IN-USE] Das Postfach wird gerade verwendet");
+        assert!(lines[1].starts_with("-ERR [SYS/PERM] Bitte wenden Sie sich an die Systemverwaltung: \u{e9}??\u{e9}"));
+        assert!((MAX_LINE - 4..=MAX_LINE - 2).contains(&lines[1].len()), "cut between characters");
+        assert_eq!(lines[2], "+OK de Sprache gewechselt");
+        assert_eq!(lines[3], "+OK Das Postfach enth\u{e4}lt 1 Nachrichten (18446744073709551615 Oktette)");
     }
 }

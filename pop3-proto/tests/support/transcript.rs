@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use pillarbox_pop3_proto::Config;
+use pillarbox_pop3_proto::{Config, Internationalized};
 use pillarbox_proto_core::Env;
 use pillarbox_proto_core::auth::TokenRefusal;
 use pillarbox_proto_core::backend::{Backend, Error, Expiry, StoreOp};
@@ -260,6 +260,14 @@ impl Stage {
                     let mut tls = TlsInfo::default();
                     tls.client_certificates = vec![b"a certificate".to_vec().into()];
                     connection.tls = Some(Arc::new(tls));
+                }
+                ["user", user, password] => builder = builder.user(user, password),
+                ["refuse-utf8"] => config.internationalized = Internationalized::Refuse,
+                ["small-inline"] => config.limits.inline = 1,
+                // The languages that are offered, the first of which is preferred.
+                ["languages", ..] => {
+                    config.languages.retain(|language| words.contains(&language.tag()));
+                    config.languages.sort_by_key(|language| words.iter().position(|tag| *tag == language.tag()));
                 }
                 ["token", user, token] => builder = builder.token(user, token),
                 ["scope", scope] => builder = builder.token_refusal(TokenRefusal::new().scope(scope)),

@@ -5,7 +5,7 @@
 use md5::{Digest as _, Md5};
 use subtle::ConstantTimeEq as _;
 
-use super::{Identity, Secret, prepare_user};
+use super::{Identity, Secret, prepare_password, prepare_user};
 use crate::backend::{Authenticator, Error, Result};
 use crate::connection::Connection;
 
@@ -36,6 +36,8 @@ pub async fn verify_apop(
 ) -> Result<Identity> {
     let Some(user) = prepare_user(user) else { return Err(Error::AuthenticationFailed) };
     let secret = authenticator.shared_secret(connection, &user).await?;
+    // Both sides digest the prepared form (RFC 6856, section 2.2). An empty secret is none.
+    let secret = secret.map(|secret| prepare_password(&secret)).filter(|secret| !secret.expose().is_empty());
     let known = secret.is_some();
     // An unknown user costs the same digest as a known one.
     let expected = apop_digest(timestamp, &secret.unwrap_or_else(|| Secret::new(*b"a secret that nobody has")));
