@@ -120,6 +120,31 @@ fn every_fault_names_line_and_key() {
 }
 
 #[test]
+fn policies_of_maildrops() {
+    let parse = |text: &str| parse(&format!("{LISTENER}[pop3]\n{text}")).map(|config| config.pop3);
+    let pop3 = parse(
+        "login-delay = 60\nstat-file = \"s\"\nexpire = 0\nexpire-stamp = \"index\"\nbulletin-source = \"maildir:news\"\n\
+         bulletin-db = \"/b\"\nundelete = true\ndelete-expired = true\n",
+    )
+    .unwrap();
+    assert_eq!((pop3.login_delay, pop3.expire, pop3.undelete, pop3.delete_expired), (60, Some(0), true, true));
+    assert_eq!(pop3.expire_stamp, crate::store::ExpireStamp::Index);
+    assert_eq!(pop3.stat_file.as_deref(), Some(Path::new("dir/s")));
+    assert_eq!(pop3.bulletin_source.as_deref(), Some(Path::new("dir/news")));
+    assert_eq!(pop3.bulletin_db, Some(BulletinDb::At("/b".into())));
+    assert_eq!(parse("login-delay = \"5m\"\n").unwrap().login_delay, 300);
+    assert_eq!(parse("bulletin-db = true\n").unwrap().bulletin_db, Some(BulletinDb::InDataFolder));
+    assert_eq!(parse("bulletin-db = false\n").unwrap().bulletin_db, None);
+    let shown = Config::parse(
+        &format!("{LISTENER}[pop3]\nexpire = 3\nlogin-delay = 9\nbulletin-source = \"/n\"\nbulletin-db = \"/b\"\nstat-file = \"/s\"\n"),
+        Path::new("dir/p.toml"),
+    )
+    .unwrap()
+    .to_string();
+    assert_eq!(Config::parse(&shown, Path::new("dir/p.toml")).unwrap().to_string(), shown);
+}
+
+#[test]
 fn what_is_shown_can_be_read_again_and_has_no_secrets() {
     let key = "-----BEGIN PRIVATE KEY-----\\nSECRET\\n-----END PRIVATE KEY-----";
     let text = format!(
@@ -152,7 +177,10 @@ fn the_readme_s_configuration_is_read() {
     assert_eq!(imap(&config), imap(&built_in));
     let pop3 = |config: &Config| {
         let pop3 = &config.pop3;
-        (pop3.max_failures, pop3.timeout_anonymous, pop3.timeout_authenticated)
+        (
+            (pop3.max_failures, pop3.timeout_anonymous, pop3.timeout_authenticated),
+            (pop3.undelete, pop3.login_delay, pop3.delete_expired, pop3.expire_stamp),
+        )
     };
     assert_eq!(pop3(&config), pop3(&built_in));
 }
