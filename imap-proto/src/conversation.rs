@@ -292,7 +292,8 @@ impl ImapConversation {
             Mode::Message { accepted: true, .. } => session.framer.discard_command(),
             _ => {}
         }
-        let completion = self.verdict.take().unwrap_or(completion);
+        // A login that has failed has failed, however the client has ended the exchange.
+        let completion = self.verdict.take().filter(|_| !completion.is_failed_login()).unwrap_or(completion);
         match self.kind {
             Kind::Preauth => {
                 if completion.condition != Condition::Ok {

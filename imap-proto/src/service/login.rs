@@ -94,8 +94,10 @@ pub(crate) async fn authenticate(
         }
         response = match port.input().await {
             Input::Response(response) => Some(response),
-            // The session says what was wrong, or that the client has cancelled.
-            _ => return Completion::bad("Authentication cancelled"),
+            // The session says what was wrong, or that the client has cancelled; unless it was refused before that.
+            _ => {
+                return exchange.cancel().map_or_else(|| Completion::bad("Authentication cancelled"), Completion::from);
+            }
         };
         step = exchange.step(backend.as_ref(), response.as_deref()).await;
     }
