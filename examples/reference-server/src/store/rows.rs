@@ -30,6 +30,8 @@ const PAGE: usize = 1024;
 const PAGE_WITH_FILES: usize = 256;
 /// Files that one thread opens at a time.
 const FILES: usize = 32;
+/// Messages that are looked up and read in one go, as when a user opens one.
+const FEW: u64 = 4;
 /// Octets of content that one thread reads at a time; a message of more is read alone.
 const OCTETS: usize = 128 * 1024;
 /// Threads that read files for one fetch.
@@ -95,6 +97,16 @@ impl FileRows {
         }
     }
 
+    /// Looks the last few messages up and reads them, with one hand-over instead of two.
+    fn start_few(&mut self) {
+        let (reader, uids) = (Arc::clone(&self.reader), std::mem::take(&mut self.left));
+        self.reading.push_back(spawn_blocking(move || {
+            let (found, _) = reader.store.read(&reader.state.index, |db| reader.find(db, &uids, usize::MAX))?;
+            let octets = found.iter().filter_map(|(message, _)| reader.inline(message)).sum();
+            reader.rows(found, octets)
+        }));
+    }
+
     fn has_more(&self) -> bool {
         !(self.ready.is_empty() && self.reading.is_empty() && self.found.is_empty() && self.left.is_empty())
     }
@@ -112,7 +124,10 @@ impl Rows for FileRows {
                 batch.push(row);
                 continue;
             }
-            if self.found.is_empty() && self.reading.len() < READERS && !self.left.is_empty() {
+            let opens = self.reader.data.inline > 0 || self.reader.data.size;
+            if self.found.is_empty() && self.reading.is_empty() && opens && (1..=FEW).contains(&self.left.len()) {
+                self.start_few();
+            } else if self.found.is_empty() && self.reading.len() < READERS && !self.left.is_empty() {
                 let page = if self.reader.data.inline > 0 { PAGE_WITH_FILES } else { batch.room().min(PAGE) };
                 self.look_up(page).await?;
             }
