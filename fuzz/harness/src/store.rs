@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use pillarbox_proto_core::backend::{Access, Error, StoreOp};
+use pillarbox_proto_core::backend::{Access, Error, Expiry, StoreOp};
 use pillarbox_proto_core::env::{Env, FixedEnv};
 use pillarbox_proto_core::mail::{SystemFlags, UidSet};
-use pillarbox_proto_core::memory::{Call, MemoryBackend, Outcome};
+use pillarbox_proto_core::memory::{Builder, Call, MemoryBackend, NewMessage, Outcome};
 
 use crate::control::Control;
 
@@ -33,10 +33,13 @@ impl Mood {
     }
 }
 
+/// The time of all runs.
+const NOW: u64 = 1_767_323_045;
+
 /// The clock of all runs.
 #[must_use]
 pub fn env() -> Arc<dyn Env> {
-    Arc::new(FixedEnv { now: SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045), byte: 7 })
+    Arc::new(FixedEnv { now: SystemTime::UNIX_EPOCH + Duration::from_secs(NOW), byte: 7 })
 }
 
 const MULTIPART: &str = "From: Alice <alice@example.org>\r\nTo: Bob <bob@example.org>\r\nSubject: =?utf-8?q?caf=C3=A9?=\r\n\
@@ -46,10 +49,60 @@ const MULTIPART: &str = "From: Alice <alice@example.org>\r\nTo: Bob <bob@example
     Subject: inner\r\n\r\n.inner text\r\n--b\r\nContent-Transfer-Encoding: base64\r\n\
     Content-Disposition: attachment; filename=\"x.bin\"\r\nContent-Type: application/octet-stream\r\n\r\nAAEC/w==\r\n--b--\r\n";
 
+/// The client certificate of `alice`.
+pub const CERTIFICATE: &[u8] = b"a certificate";
+
+/// A message for clients with UTF-8: addresses, encoded words, parameters, parts, and a message in a part.
+const INTERNATIONAL: &str = "Return-Path: <\u{6765}@\u{4f8b}.example>\r\nFrom: \u{6765}\u{4fe1} <\u{6765}@\u{4f8b}.example>\r\n\
+    To: Jos\u{e9} <jose@example.org>, K\u{e4}fer: a@example.org, \u{e9}@example.org;\r\n\
+    Subject: =?utf-8?q?caf=C3=A9?= \u{e9}\r\nX-Note: \u{e9}\r\nno field \u{e9}\r\n\
+    Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\
+    Content-Disposition: attachment;\r\n filename=\u{e9}; size=3\r\n\r\n.\u{e9}\r\n--b\r\n\
+    Content-Type: message/global\r\n\r\nSubject: inner \u{e9}\r\n\r\n\u{e9}\r\n--b--\r\n";
+
+/// What a maildrop's account has besides messages.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Policies(pub u8);
+
 /// A user `alice` with the password `secret`, some mailboxes and messages, and calls that go as the decisions say.
 pub fn open(mood: Mood, control: &Control<'_>) -> MemoryBackend {
+    hooked(builder().build().unwrap(), mood, control)
+}
+
+/// The same, with all ways to log in, policies, and an internationalized message.
+pub fn open_maildrop(mood: Mood, policies: Policies, control: &Control<'_>) -> MemoryBackend {
+    let Policies(bits) = policies;
+    let international = NewMessage::new(INTERNATIONAL);
+    let stamped = NewMessage::new("Subject: stamped\r\n\r\nstamped\r\n").expire_stamp("1767000000");
+    let mut builder = builder()
+        .token("alice", "t0ken")
+        .shared_secret("alice", "secret")
+        .certificate("alice", CERTIFICATE)
+        .anonymous("alice")
+        .deliver("alice", "INBOX", international)
+        .deliver("alice", "INBOX", stamped);
+    if bits & 1 != 0 {
+        builder = builder.login_delay(60);
+    }
+    builder = match bits >> 2 & 3 {
+        0 => builder,
+        1 => builder.expiry(Expiry::after(2)),
+        2 => builder.expiry(Expiry::after(2).deleting()),
+        _ => builder.expiry(Expiry::after(0)),
+    };
+    if bits & 16 != 0 {
+        builder = builder.bulletin("Subject: first\r\n\r\n1\r\n").bulletin("Subject: second\r\n\r\n2\r\n");
+    }
+    let backend = builder.build().unwrap();
+    if bits & 2 != 0 {
+        backend.set_last_login("alice", Some(NOW as i64 - 30)).unwrap();
+    }
+    hooked(backend, mood, control)
+}
+
+fn builder() -> Builder {
     let broken = b"Subject: \xff\xfe\r\nContent-Type: multipart/x\r\n\r\n.\r\n..\r\n\0".as_slice();
-    let backend = MemoryBackend::builder()
+    MemoryBackend::builder()
         .env(env())
         .user("alice", "secret")
         .quota(64 << 10)
@@ -63,8 +116,10 @@ pub fn open(mood: Mood, control: &Control<'_>) -> MemoryBackend {
         .mailbox("alice", "Entw\u{fc}rfe & mehr")
         .subscribe("alice", "Gone")
         .read_only("alice", "Archive/2024")
-        .build()
-        .unwrap();
+}
+
+/// Calls go as the decisions say.
+fn hooked(backend: MemoryBackend, mood: Mood, control: &Control<'_>) -> MemoryBackend {
     let others = backend.clone();
     let plan = Mutex::new(Plan { counts: HashMap::new(), control: control.clone_seed(), mood, copies: 0 });
     let busy = AtomicBool::new(false);
