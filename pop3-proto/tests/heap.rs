@@ -8,8 +8,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pillarbox_pop3_proto::Config;
+use pillarbox_pop3_proto::{Config, Internationalized};
 use pillarbox_proto_core::conversation::{Conversation, Next};
+use pillarbox_proto_core::memory::MemoryBackend;
 use support::Client;
 use support::generated::{Generated, octets};
 
@@ -122,6 +123,86 @@ fn a_large_message_comes_out_whole() {
         at += piece.len();
     });
     assert_eq!(at, expected.len());
+}
+
+/// A maildrop with this one message, which the store holds itself: only what the session adds is counted.
+fn holding(message: Vec<u8>, internationalized: Internationalized) -> Client {
+    let store = MemoryBackend::builder().user("tim", "x").build().unwrap();
+    store.deliver("tim", "INBOX", message).unwrap();
+    let mut config = config();
+    config.internationalized = internationalized;
+    let mut client = Client::connect(Arc::new(store), config);
+    let greeted = client.say("USER tim\r\nPASS x\r\n");
+    assert!(greeted.contains("+OK Maildrop has 1 "), "{greeted}");
+    client.received = Vec::new();
+    client
+}
+
+#[test]
+fn surrogates_stream() {
+    let _alone = alone();
+    let body = "body \u{e9}, one line of a large message that goes by\r\n".repeat(20_000);
+    let part = "--b\r\nContent-Disposition: attachment; filename=\u{e9}\r\n\r\nx\r\n".repeat(5_000);
+    let many = format!("To: {}a@example.org\r\n", "\u{e9},".repeat(5_000)).repeat(100);
+    let long = format!("Subject: {}\r\n", "\u{e9} ".repeat(1 << 20));
+    let words = format!("Subject: {}\r\n", "\u{e9} ".repeat(5_000)).repeat(100);
+    let to_and_fro = format!("Subject: {}\r\n", "\u{e9} a ".repeat(3_000)).repeat(100);
+    let encoded = format!("Subject: {}\r\n", "=?aaa?= \u{e9} ".repeat(1_400)).repeat(100);
+    let names = format!("From: {} <a@example.org>\r\n", "=?aaa?= \u{e9} ".repeat(1_400)).repeat(100);
+    for (what, message) in [
+        ("a large body", format!("Subject: \u{e9}\r\n\r\n{body}")),
+        ("many parts", format!("Content-Type: multipart/mixed; boundary=b\r\n\r\n{part}--b--\r\n{body}")),
+        ("many addresses", format!("{many}\r\n{body}")),
+        ("a long field", format!("{long}\r\n{body}")),
+        ("many words", format!("{words}\r\n{body}")),
+        ("words to and fro", format!("{to_and_fro}\r\n{body}")),
+        ("words that are encoded", format!("{encoded}\r\n{body}")),
+        ("names that are encoded", format!("{names}\r\n{body}")),
+        // Small enough to come with its row.
+        ("a small message", format!("To: {}a@example.org\r\n\r\n", "\u{e9},".repeat(5_000))),
+    ] {
+        // No UTF-8 any more, but octets of a character set that is not told.
+        let mut unknown = message.clone().into_bytes();
+        unknown.retain(|octet| *octet != 0xc3);
+        let [downgrade, refuse] = [Internationalized::Downgrade, Internationalized::Refuse];
+        for (how, message) in [(downgrade, unknown), (downgrade, message.clone().into()), (refuse, message.into())] {
+            let mut client = holding(message, how);
+            let mut count = 0;
+            let grown = growth(|| {
+                feed(&mut client, b"RETR 1\r\n");
+                count = drain(&mut client, |_| ());
+            });
+            assert_eq!(how == Internationalized::Refuse, count < 100, "{what}: {count} octets");
+            assert!(grown <= BOUND, "{what}, {how:?}: the heap grew by {grown}");
+        }
+    }
+}
+
+#[test]
+fn messages_that_are_ascii_pass_without_a_copy() {
+    let _alone = alone();
+    let line = "One line of an ordinary message, of which there are many.\r\n";
+    let message =
+        format!("From: a@example.org\r\nSubject: x\r\nContent-Type: text/plain\r\n\r\n{}", line.repeat(20_000));
+    let mut costs = Vec::new();
+    for greeting in ["", "UTF8\r\n"] {
+        let store = MemoryBackend::builder().user("tim", "x").build().unwrap();
+        store.deliver("tim", "INBOX", message.clone()).unwrap();
+        let mut client = Client::connect(Arc::new(store), config());
+        client.say(&format!("{greeting}USER tim\r\nPASS x\r\n"));
+        let expected = format!("+OK {} octets\r\n{message}.\r\n", message.len());
+        let (mut at, mut same) = (0, true);
+        costs.push(growth(|| {
+            feed(&mut client, b"RETR 1\r\n");
+            drain(&mut client, |piece| {
+                same &= expected.as_bytes().get(at..at + piece.len()) == Some(piece);
+                at += piece.len();
+            });
+        }));
+        assert!(same && at == expected.len());
+    }
+    let [without, with] = costs[..] else { unreachable!() };
+    assert!(without <= with + 1024, "{without} octets without UTF8, {with} with it");
 }
 
 #[test]

@@ -5,12 +5,12 @@
 //! are, to the octet.
 
 use super::parameters::{Marks, Place};
-use super::words::{Folded, is_blank, is_encoded};
+use super::words::{Folded, LONG, is_blank, is_encoded};
 
 /// The address that stands for one that can't be written: RFC 2606 keeps its domain from ever being anybody's.
 const NOBODY: &[u8] = b"<invalid@internationalized-address.invalid>";
-/// So much a list may become; internationalized addresses after that are left out.
-pub(super) const MAX_LIST: usize = 64 << 10;
+/// So many octets a list may become; internationalized addresses after that are left out.
+pub(super) const MAX_LIST: usize = 32 << 10;
 
 /// A field with a list of addresses.
 pub(super) fn list(name: &[u8], value: &[u8]) -> Folded {
@@ -182,8 +182,7 @@ struct Mailbox {
 
 impl Mailbox {
     fn parse(item: &[u8]) -> Self {
-        let mut phrase = Phrase::default();
-        let mut comments = Phrase::default();
+        let (mut phrase, mut comments) = (Phrase::of(item), Phrase::of(item));
         // What stands outside of angle brackets, as it would be written in an address.
         let mut bare = Vec::new();
         let mut angle: Option<Vec<u8>> = None;
@@ -250,20 +249,26 @@ impl Mailbox {
 
     /// What can't be understood is all display name.
     fn unknown(item: &[u8]) -> Self {
-        let mut phrase = Phrase::default();
+        let mut phrase = Phrase::of(item);
         item.iter().for_each(|octet| phrase.push(*octet));
         phrase.end_word();
         Self { name: phrase.pieces, address: Vec::new() }
     }
 }
 
-#[derive(Default)]
 struct Phrase {
     pieces: Vec<Piece>,
     word: Vec<u8>,
+    /// Encoded words stay.
+    short: bool,
 }
 
 impl Phrase {
+    /// A part of this item.
+    fn of(item: &[u8]) -> Self {
+        Self { pieces: Vec::new(), word: Vec::new(), short: item.len() <= LONG }
+    }
+
     fn push(&mut self, octet: u8) {
         if is_blank(octet) {
             self.end_word();
@@ -275,7 +280,7 @@ impl Phrase {
     fn end_word(&mut self) {
         if !self.word.is_empty() {
             let text = std::mem::take(&mut self.word);
-            let encoded = is_encoded(&text);
+            let encoded = self.short && is_encoded(&text);
             match self.pieces.last_mut() {
                 Some(last) if !last.encoded && !encoded => {
                     last.text.push(b' ');

@@ -7,6 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 const LINE: usize = 76;
 /// The longest encoded word.
 const WORD: usize = 75;
+/// Text of more octets than this is encoded as a whole, and in whatever takes less room.
+pub(super) const LONG: usize = 1024;
 /// With room for less, an encoded word begins on the next line.
 const SHORT_WORD: usize = 36;
 
@@ -57,6 +59,8 @@ impl Folded {
 
     /// Text with its blanks: words of ASCII stay, and so do encoded words that are there; all others are encoded.
     pub(super) fn text(&mut self, text: &[u8]) {
+        // In a long text each change to and fro would cost more than what it keeps readable.
+        let joins = |word: &[u8]| !word.is_ascii() || text.len() > LONG;
         let mut words = Words(text).peekable();
         let mut after_encoded = false;
         while let Some(Word { blanks, word }) = words.next() {
@@ -69,7 +73,7 @@ impl Folded {
             let mut run = if after_encoded { one_at_least(blanks) } else { Vec::new() };
             let before = if after_encoded { b" ".to_vec() } else { one_at_least(blanks) };
             run.extend_from_slice(word);
-            while let Some(next) = words.next_if(|next| !next.word.is_ascii()) {
+            while let Some(next) = words.next_if(|next| joins(next.word)) {
                 run.extend(one_at_least(next.blanks));
                 run.extend_from_slice(next.word);
             }
@@ -92,6 +96,8 @@ impl Folded {
     /// The field with this line end.
     pub(super) fn finish(mut self, line_end: &[u8]) -> Vec<u8> {
         self.out.extend_from_slice(line_end);
+        // It may wait in the output for a while.
+        self.out.shrink_to_fit();
         self.out
     }
 
@@ -142,7 +148,7 @@ pub(super) fn is_encoded(word: &[u8]) -> bool {
 }
 
 /// Gives text as encoded words of at most 75 octets, in Q, which many can read as it is, unless B takes
-/// less than half the room. Octets that are no UTF-8 are
+/// less than half the room, or the text is long and B takes less room. Octets that are no UTF-8 are
 /// marked so (RFC 1428, section 3): the reader gets what the writer sent, and no guess. The first word has at most so
 /// many octets.
 fn encode(text: &[u8], first: usize, each: &mut dyn FnMut(&[u8])) {
@@ -150,7 +156,7 @@ fn encode(text: &[u8], first: usize, each: &mut dyn FnMut(&[u8])) {
     let charset: &[u8] = if is_utf8 { b"utf-8" } else { b"unknown-8bit" };
     let in_q: usize = text.iter().map(|octet| q_length(*octet)).sum();
     let in_b = text.len().div_ceil(3) * 4;
-    let b = 2 * in_b < in_q;
+    let b = 2 * in_b < in_q || (text.len() > LONG && in_b < in_q);
     let frame = b"=??Q??=".len() + charset.len();
     let mut room = first.saturating_sub(frame);
     let mut rest = text;
