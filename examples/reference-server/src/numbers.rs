@@ -17,12 +17,15 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
 /// How long another process may hold the file.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Once somebody has waited in vain for another process, nobody waits again for so long: one process that hangs must not
+/// hold up all logins, one after the other.
+const IMPATIENCE: Duration = Duration::from_secs(30);
 /// The longest value that is looked at.
 const LONGEST: usize = 63;
 
@@ -42,6 +45,13 @@ pub enum NumberError {
     /// It is closed, as the program ends.
     #[error("the server is shutting down")]
     Closed,
+}
+
+impl NumberError {
+    /// Whether another process holds the file.
+    fn is_busy(&self) -> bool {
+        matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy))
+    }
 }
 
 /// A value of the file.
@@ -92,6 +102,8 @@ struct Shared {
     open: Mutex<Option<Open>>,
     /// What was wrong the last time.
     fault: Mutex<Option<String>>,
+    /// When somebody has last waited in vain for another process.
+    waited: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug)]
@@ -105,7 +117,8 @@ impl NumberFile {
     /// The file at this path, which need not exist. `what` is what the log calls it.
     #[must_use]
     pub fn new(path: PathBuf, what: &'static str) -> Self {
-        Self { shared: Arc::new(Shared { path, what, open: Mutex::default(), fault: Mutex::default() }) }
+        let shared = Shared { path, what, open: Mutex::default(), fault: Mutex::default(), waited: Mutex::default() };
+        Self { shared: Arc::new(shared) }
     }
 
     /// A user's value.
@@ -190,18 +203,36 @@ fn put(connection: &Connection, user: &str, number: Option<i64>) -> rusqlite::Re
 impl Shared {
     fn with<T>(&self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T, NumberError> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waited = self.waited.lock().unwrap_or_else(PoisonError::into_inner);
+        let hasty = waited.is_some_and(|waited| waited.elapsed() < IMPATIENCE);
+        let done = self.attempt(&mut open, if hasty { Duration::ZERO } else { PATIENCE }, work);
+        match &done {
+            Ok(_) => *waited = None,
+            Err(error) if error.is_busy() => {
+                if !hasty {
+                    *waited = Some(Instant::now());
+                }
+            }
+            Err(_) => *open = None,
+        }
+        done
+    }
+
+    fn attempt<T>(
+        &self,
+        open: &mut Option<Open>,
+        patience: Duration,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, NumberError> {
         let found = examine(&self.path)?;
         if found.is_none_or(|found| open.as_ref().is_none_or(|open| open.identity != found)) {
             // Closed before another is opened at the same path.
             *open = None;
-            *open = Some(connect(&self.path, found.is_none())?);
+            *open = Some(connect(&self.path, found.is_none(), patience)?);
         }
-        let connection = open.as_mut().ok_or(NumberError::Closed)?;
-        let done = work(&mut connection.connection);
-        if done.is_err() {
-            *open = None;
-        }
-        Ok(done?)
+        let connection = &mut open.as_mut().ok_or(NumberError::Closed)?.connection;
+        connection.busy_timeout(patience)?;
+        Ok(work(connection)?)
     }
 
     /// Logs what is wrong, once.
@@ -235,7 +266,7 @@ fn examine(path: &Path) -> Result<Option<(u64, u64)>, NumberError> {
     }
 }
 
-fn connect(path: &Path, make: bool) -> Result<Open, NumberError> {
+fn connect(path: &Path, make: bool, patience: Duration) -> Result<Open, NumberError> {
     if make {
         // SQLite would let others read it.
         let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
@@ -247,7 +278,7 @@ fn connect(path: &Path, make: bool) -> Result<Open, NumberError> {
     let identity = examine(path)?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(PATIENCE)?;
+    connection.busy_timeout(patience)?;
     connection.execute_batch(
         "PRAGMA temp_store = MEMORY;
          CREATE TABLE IF NOT EXISTS number (user TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;",
@@ -324,6 +355,30 @@ mod tests {
         let broken = folder.path().join("broken");
         fs::write(&broken, "no database, but long enough to be read as if it were one, or so").unwrap();
         assert!(NumberFile::new(broken, "x").check().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_process_that_holds_the_file_costs_one_wait() {
+        let folder = folder();
+        let path = folder.path().join("n");
+        let file = NumberFile::new(path.clone(), "x");
+        file.check().await.unwrap();
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        assert!(file.get("a").await.is_err());
+        let waited = *file.shared.waited.lock().unwrap();
+        assert!(waited.is_some());
+        for _ in 0..5 {
+            assert!(file.replace("a", None, Some(1)).await.is_err());
+            assert_eq!(*file.shared.waited.lock().unwrap(), waited, "nobody waits again");
+        }
+        // Nor does who opens it anew.
+        *file.shared.open.lock().unwrap() = None;
+        assert!(file.get("a").await.is_err());
+        assert_eq!(*file.shared.waited.lock().unwrap(), waited);
+        other.execute_batch("COMMIT").unwrap();
+        assert!(file.replace("a", None, Some(1)).await.unwrap());
+        assert!(file.shared.waited.lock().unwrap().is_none());
     }
 
     #[tokio::test]

@@ -784,6 +784,28 @@ fn one_pop3_session_at_a_time_across_processes() {
     next.quit();
 }
 
+#[test]
+fn mail_in_utf_8_and_languages() {
+    for (mode, language) in [("downgrade", "en"), ("refuse", "de")] {
+        let place = place(&format!("internationalized = \"{mode}\"\nlanguage = \"{language}\""));
+        deliver(&place, "1.a", "Subject: caf\u{e9}\n\nx\n");
+        let server = place.start();
+        let mut client = Pop3::connect(server.address("pop3"));
+        let lines = client.capabilities();
+        assert!(lines.iter().any(|line| line.starts_with("UTF8")) && lines.contains(&"LANG".to_owned()), "{lines:?}");
+        client.login(USER, PASSWORD);
+        let reply = client.command("RETR 1");
+        if mode == "refuse" {
+            assert!(reply.starts_with("-ERR [UTF8]"), "{reply}");
+        } else {
+            assert!(reply.starts_with("+OK"), "{reply}");
+            assert!(client.lines().iter().all(|line| line.is_ascii()));
+        }
+        let reply = client.command("LANG *");
+        assert!(reply.starts_with(&format!("+OK {language} ")), "{reply}");
+    }
+}
+
 // ---- secrets for APOP
 
 #[test]
@@ -882,6 +904,8 @@ fn each_wrong_value_is_named_in_one_line() {
         ("bulletin-source = \"\"", "pop3.bulletin-source"),
         ("bulletin-db = 3", "pop3.bulletin-db"),
         ("undelete = 1", "pop3.undelete"),
+        ("internationalized = \"refused\"", "did you mean \"refuse\"?"),
+        ("language = \"xx\"", "pop3.language"),
         ("login-dely = 1", "did you mean \"login-delay\"?"),
     ] {
         fs::write(&file, config(line)).unwrap();

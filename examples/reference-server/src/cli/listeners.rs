@@ -129,6 +129,9 @@ fn pop3(config: &Config, listener: &Listener) -> pillarbox_pop3_proto::Config {
     pop3.allow_plaintext = listener.allow_plain_text;
     pop3.limits.failed_logins = config.pop3.max_failures;
     pop3.undelete = config.pop3.undelete;
+    pop3.internationalized = config.pop3.internationalized;
+    // The first is what `LANG *` selects.
+    pop3.languages.sort_by_key(|language| language.tag() != config.pop3.language);
     pop3.timeouts.login = Some(config.pop3.timeout_anonymous);
     pop3.timeouts.idle = Some(config.pop3.timeout_authenticated);
     pop3

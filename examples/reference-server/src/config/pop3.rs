@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use pillarbox_pop3_proto::Internationalized;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -13,6 +14,9 @@ use super::file::{Auth, Timeout, timeouts};
 use super::show::{allow, text};
 use super::value::{Seconds, Span};
 use crate::store::ExpireStamp;
+
+/// The languages that POP3 speaks.
+const LANGUAGES: [&str; 2] = ["en", "de"];
 
 /// Settings of POP3.
 #[derive(Clone, Debug)]
@@ -29,6 +33,10 @@ pub struct Pop3 {
     pub timeout_authenticated: Duration,
     /// Messages that were marked as deleted elsewhere are shown, and lose the mark.
     pub undelete: bool,
+    /// What clients get of messages with UTF-8 in their headers that have not asked for UTF-8.
+    pub internationalized: Internationalized,
+    /// The language that `LANG *` selects: a tag of one that POP3 speaks.
+    pub language: &'static str,
     /// The least time between two logins of a user, in seconds; 0 for none.
     pub login_delay: u32,
     /// The file of last logins; `None` for the one in the data folder.
@@ -62,6 +70,8 @@ impl Default for Pop3 {
             timeout_anonymous: MINUTE,
             timeout_authenticated: 10 * MINUTE,
             undelete: false,
+            internationalized: Internationalized::default(),
+            language: LANGUAGES[0],
             login_delay: 0,
             stat_file: None,
             expire: None,
@@ -79,6 +89,8 @@ pub(super) struct Table {
     pub(super) auth: Auth,
     timeout: Timeout,
     undelete: bool,
+    internationalized: Option<Spanned<String>>,
+    language: Option<Spanned<String>>,
     login_delay: Option<Spanned<Seconds>>,
     stat_file: Option<Spanned<String>>,
     expire: Option<Spanned<u64>>,
@@ -103,6 +115,13 @@ impl Table {
         source.auth(&self.auth, &mut pop3.max_failures)?;
         timeouts(&self.timeout, &mut pop3.timeout_anonymous, &mut pop3.timeout_authenticated);
         pop3.undelete = self.undelete;
+        if let Some(value) = &self.internationalized {
+            let known = [("downgrade", Internationalized::Downgrade), ("refuse", Internationalized::Refuse)];
+            pop3.internationalized = source.choice(value, &known)?;
+        }
+        if let Some(language) = &self.language {
+            pop3.language = source.choice(language, &LANGUAGES.map(|tag| (tag, tag)))?;
+        }
         if let Some(delay) = self.login_delay {
             pop3.login_delay = delay.get_ref().0;
         }
@@ -160,7 +179,12 @@ impl fmt::Display for Pop3 {
         allow(f, self.allow_plain_text)?;
         writeln!(f, "timeout.anonymous = \"{}\"", Span(self.timeout_anonymous))?;
         writeln!(f, "timeout.authenticated = \"{}\"", Span(self.timeout_authenticated))?;
-        writeln!(f, "undelete = {}\nlogin-delay = {}", self.undelete, self.login_delay)?;
+        let internationalized = match self.internationalized {
+            Internationalized::Refuse => "refuse",
+            _ => "downgrade",
+        };
+        writeln!(f, "undelete = {}\ninternationalized = \"{internationalized}\"", self.undelete)?;
+        writeln!(f, "language = \"{}\"\nlogin-delay = {}", self.language, self.login_delay)?;
         if let Some(file) = &self.stat_file {
             writeln!(f, "stat-file = {}", path(file))?;
         }

@@ -180,6 +180,7 @@ fn the_readme_s_configuration_is_read() {
         (
             (pop3.max_failures, pop3.timeout_anonymous, pop3.timeout_authenticated),
             (pop3.undelete, pop3.login_delay, pop3.delete_expired, pop3.expire_stamp),
+            (pop3.internationalized, pop3.language),
         )
     };
     assert_eq!(pop3(&config), pop3(&built_in));

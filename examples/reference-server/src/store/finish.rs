@@ -8,7 +8,8 @@
 //! What the headers say is remembered in the index, so that each message is looked at once.
 
 use std::fs::File;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use pillarbox_proto_core::backend::{Error, Expiry, FinishRequest, Finished, Result, StoreOp, StoreRequest};
@@ -25,10 +26,12 @@ use super::message::measure;
 use super::rows::{internal_date, open_message};
 use super::state::MailboxState;
 use super::table::{self, Format, MailboxRow, MessageRow, to_uid};
-use super::{ExpireStamp, MaildirStore, blocking, file_name, flagging, removal, reserve, stamp};
+use super::{ExpireStamp, MaildirStore, blocking, file_name, flagging, lock, removal, reserve, stamp};
 
 /// Messages whose headers are looked at before what they say is written down.
 const PAGE: usize = 1024;
+/// Messages that are written at a time.
+const WRITERS: usize = 8;
 
 /// Ends a session; see [`Mailbox::finish`](pillarbox_proto_core::backend::Mailbox::finish).
 pub(super) async fn finish(
@@ -148,18 +151,37 @@ fn prepare(store: &Arc<MaildirStore>, state: &MailboxState, request: &FinishRequ
         plan.expired.union_with(&unstamped.intersection(&request.known));
         unstamped.difference_with(&request.known);
     }
-    for uid in &unstamped {
-        match write_stamped(store, state, uid.get(), request.now) {
-            Ok(stamped) => plan.stamped.extend(stamped),
-            Err(fault) => {
-                tracing::warn!(uid = uid.get(), %fault, "a message gets no stamp of its retrieval");
-                if fault.is_full() {
-                    break;
+    plan.stamped = write_all(store, state, &unstamped, request.now);
+    plan
+}
+
+/// Writes messages with stamps: several at a time, as waiting for the disk is most of the work.
+fn write_all(store: &Arc<MaildirStore>, state: &MailboxState, uids: &UidSet, now: i64) -> Vec<Stamped> {
+    let left = Mutex::new(uids.iter());
+    let full = AtomicBool::new(false);
+    let written = Mutex::new(Vec::new());
+    let work = || {
+        while let Some(uid) = lock(&left).next().filter(|_| !full.load(Ordering::Relaxed)) {
+            match write_stamped(store, state, uid.get(), now) {
+                Ok(stamped) => lock(&written).extend(stamped),
+                Err(fault) => {
+                    tracing::warn!(uid = uid.get(), %fault, "a message gets no stamp of its retrieval");
+                    full.fetch_or(fault.is_full(), Ordering::Relaxed);
                 }
             }
         }
-    }
-    plan
+    };
+    let helpers = WRITERS.min(usize::try_from(uids.count()).unwrap_or(WRITERS)).saturating_sub(1);
+    std::thread::scope(|scope| {
+        for _ in 0..helpers {
+            // Where the system gives no thread, fewer do the work.
+            let _ = std::thread::Builder::new().name("stamps".to_owned()).spawn_scoped(scope, work);
+        }
+        work();
+    });
+    let mut written = written.into_inner().unwrap_or_else(PoisonError::into_inner);
+    written.sort_by_key(|stamped| stamped.uid);
+    written
 }
 
 /// What the fields of messages say that have one, as far as they were looked at.
