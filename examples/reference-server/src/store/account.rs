@@ -6,9 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use cap_std::fs::OpenOptions;
 use pillarbox_proto_core::backend::{
-    Access, Account, Append, AppendMessage, AppendRequest, Batch, CommitOptions, Copied, CopyRequest, CreateRequest,
-    Error, FetchData, FetchRequest, ListEntry, ListRequest, MailboxId, OpenRequest, Opened, RenameRequest, Result,
-    Snapshot, Status, StatusRequest,
+    Access, Account, Append, AppendRequest, Batch, Copied, CopyRequest, CreateRequest, Error, FetchData, FetchRequest,
+    ListEntry, ListRequest, MailboxId, OpenRequest, Opened, RenameRequest, Result, Snapshot, Status, StatusRequest,
+    copy_by_append,
 };
 use pillarbox_proto_core::mail::{Flags, MailboxName, SystemFlags, Uid, UidSet};
 
@@ -23,9 +23,6 @@ use super::state::MailboxState;
 use super::table::{self, MailboxRow, Subset};
 use super::{MaildirStore, append, blocking, folders, reserve, scan, subscriptions, transfer};
 
-/// Octets that are read at a time from another store.
-const CHUNK: usize = 64 * 1024;
-
 /// One session's access to an account.
 pub(super) struct MaildirAccount {
     store: Arc<MaildirStore>,
@@ -34,6 +31,10 @@ pub(super) struct MaildirAccount {
 impl MaildirAccount {
     pub(super) fn new(store: Arc<MaildirStore>) -> Self {
         Self { store }
+    }
+
+    async fn copy_from_elsewhere(&self, request: CopyRequest) -> Result<Copied> {
+        copy_by_append(self.append(AppendRequest::new(request.to.clone())).await?, request).await
     }
 
     /// The mailbox of a name, with its index, after a look at its directories.
@@ -336,48 +337,6 @@ impl MaildirAccount {
                 return Ok(sum);
             }
         }
-    }
-
-    /// Copies from a mailbox of another store, through its rows and messages.
-    async fn copy_from_elsewhere(&self, request: CopyRequest) -> Result<Copied> {
-        let mut append = self.append(AppendRequest::new(request.to)).await?;
-        let mut data = FetchData::FLAGS;
-        data.internal_date = true;
-        let mut rows = request.from.fetch(FetchRequest::new(request.uids, data)).await?;
-        let mut batch = Batch::new(64, CHUNK);
-        let mut sources = Vec::new();
-        loop {
-            let more = rows.next(&mut batch).await?;
-            for row in batch.drain() {
-                let mut message = match request.from.message(row.uid).await {
-                    Ok(message) => message,
-                    Err(Error::Expunged) => continue,
-                    Err(error) => return Err(error),
-                };
-                let size = message.len();
-                let mut about = AppendMessage::new(size, row.flags, row.internal_date);
-                about.binary = true;
-                append.begin(about).await?;
-                let mut at = 0;
-                while at < size {
-                    let chunk = message.read(at, CHUNK).await?;
-                    if chunk.is_empty() {
-                        return Err(Error::corrupt("a message is shorter than its length"));
-                    }
-                    at += chunk.len() as u64;
-                    append.write(chunk).await?;
-                }
-                sources.push(row.uid);
-            }
-            if !more {
-                break;
-            }
-        }
-        if sources.is_empty() {
-            return Err(Error::Expunged);
-        }
-        let appended = append.commit(CommitOptions::default()).await?;
-        Ok(Copied::new(appended.uid_validity, sources.into_iter().zip(appended.uids).collect()))
     }
 }
 
