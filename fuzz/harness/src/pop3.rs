@@ -76,7 +76,7 @@ fn hold(
         config.internationalized = Internationalized::Refuse;
     }
     config.undelete = shape & 32 != 0;
-    let store = store::open_maildrop(mood, policies, control);
+    let store = store::open_maildrop(mood, policies, text, control);
     let hooked = store.clone();
     let (mut sending, mut taking) = (control.clone(), control.clone());
     taking.byte();
@@ -91,7 +91,10 @@ fn hold(
     assert!(grown <= most, "{grown} octets of heap for {} of input and {} of output", text.len(), run.output.len());
     assert!(run.output.starts_with(b"+OK"), "{}", show(&run.output));
     assert!(!run.whole || run.output.ends_with(b"\r\n"), "{}", show(&run.output));
-    responses(text, &run.output);
+    // Lines of such a message may look like anything.
+    if !policies.is_input_a_message() {
+        responses(text, &run.output);
+    }
     run
 }
 
@@ -140,6 +143,7 @@ mod tests {
             ("login_delay_first", "LOGIN-DELAY 60"),
             ("expire", "EXPIRE 2"),
             ("bulletins", "Subject: second"),
+            ("message", "Subject: a =?utf-8?Q?=C3=A9?="),
         ] {
             let answer = answer(&std::fs::read(folder.join(seed)).unwrap());
             assert!(answer.contains(expected), "{seed}: {answer}");

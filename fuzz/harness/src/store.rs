@@ -64,13 +64,22 @@ const INTERNATIONAL: &str = "Return-Path: <\u{6765}@\u{4f8b}.example>\r\nFrom: \
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Policies(pub u8);
 
+impl Policies {
+    /// Whether what the client sends is a message too.
+    #[must_use]
+    pub fn is_input_a_message(self) -> bool {
+        self.0 & 32 != 0
+    }
+}
+
 /// A user `alice` with the password `secret`, some mailboxes and messages, and calls that go as the decisions say.
 pub fn open(mood: Mood, control: &Control<'_>) -> MemoryBackend {
     hooked(builder().build().unwrap(), mood, control)
 }
 
-/// The same, with all ways to log in, policies, and an internationalized message.
-pub fn open_maildrop(mood: Mood, policies: Policies, control: &Control<'_>) -> MemoryBackend {
+/// The same, with all ways to log in, policies, an internationalized message and, if the policies say so, the input itself
+/// as a message.
+pub fn open_maildrop(mood: Mood, policies: Policies, input: &[u8], control: &Control<'_>) -> MemoryBackend {
     let Policies(bits) = policies;
     let international = NewMessage::new(INTERNATIONAL);
     let stamped = NewMessage::new("Subject: stamped\r\n\r\nstamped\r\n").expire_stamp("1767000000");
@@ -92,6 +101,9 @@ pub fn open_maildrop(mood: Mood, policies: Policies, control: &Control<'_>) -> M
     };
     if bits & 16 != 0 {
         builder = builder.bulletin("Subject: first\r\n\r\n1\r\n").bulletin("Subject: second\r\n\r\n2\r\n");
+    }
+    if policies.is_input_a_message() {
+        builder = builder.deliver("alice", "INBOX", NewMessage::new(input.to_vec()));
     }
     let backend = builder.build().unwrap();
     if bits & 2 != 0 {
