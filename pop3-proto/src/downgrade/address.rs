@@ -4,6 +4,8 @@
 //! replaced by [`NOBODY`], and its display name shows what it was. Addresses without octets beyond ASCII stay as they
 //! are, to the octet.
 
+use memchr::memmem;
+
 use super::parameters::{Marks, Place};
 use super::words::{Folded, LONG, is_blank, is_encoded};
 
@@ -53,7 +55,9 @@ pub(super) fn list(name: &[u8], value: &[u8]) -> Folded {
 pub(super) fn path(name: &[u8], value: &[u8]) -> Folded {
     let mut out = Folded::new(name);
     let address = Mailbox::parse(value).address;
-    if address.is_ascii() {
+    // `<>` means something: no answer is wanted.
+    let is_known = !address.is_empty() || memmem::find(value, b"<>").is_some();
+    if address.is_ascii() && is_known {
         out.word(b" ", &[b"<", &*address, b">"].concat());
     } else {
         out.word(b" ", NOBODY);

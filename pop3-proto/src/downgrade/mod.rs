@@ -400,6 +400,10 @@ impl Part {
 
 /// Whether a message, or as much of it as is given, has octets beyond ASCII in a header.
 pub(crate) fn is_internationalized(message: &Bytes) -> bool {
+    // Most mail is ASCII all through, and this is by far the quickest way to see it.
+    if message.is_ascii() {
+        return false;
+    }
     let mut scan = Downgrade::new();
     let mut rest = message.clone();
     while !scan.found() && !scan.is_settled() && scan.next(&mut rest).is_some() {}

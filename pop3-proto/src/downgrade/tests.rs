@@ -63,6 +63,8 @@ fn addresses() {
     );
     assert_eq!(field("Return-Path: <\u{e9}@example.org>"), format!("Return-Path: {nobody}"));
     assert_eq!(field("Return-Path: <a@example.org> (\u{e9})"), "Return-Path: <a@example.org>");
+    assert_eq!(field("Return-Path: <> (\u{e9})"), "Return-Path: <>");
+    assert_eq!(field("Return-Path: \"\u{e9}"), format!("Return-Path: {nobody}"));
     // What can't be understood is nobody's either.
     for broken in ["\"\u{e9}", "<\u{e9}", "\u{e9} (a", "a b \u{e9}@c", "<a><\u{e9}>", "\u{e9} <>", "\u{e9}", "\u{e9}:"]
     {
