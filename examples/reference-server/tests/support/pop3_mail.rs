@@ -13,8 +13,8 @@ use crate::support::{PASSWORD, Place, Server, USER, text};
 /// How long a program may take; it is ended then. Each takes a few seconds.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// The start of the names of messages whose lines are as long as buffers of 8 KiB and more, or nearly.
-pub const LONGER_LINES: &str = "longer-lines";
+/// The start of the names of messages with lines as long as buffers of 8 KiB, and longer.
+pub const LONGER: &str = "longer-than-buffers";
 /// The start of the names of messages that end with a header field.
 pub const ONLY_A_HEADER: &str = "only-a-header";
 /// The name of the message that has no octets.
@@ -158,8 +158,8 @@ pub fn samples() -> Vec<Sample> {
         message("only-dots", &b".\n..\n".repeat(20_000)),
         message("a-line-of-dots", &[b".".repeat(5000), b"\n".to_vec()].concat()),
         message("long-lines", &long_lines(&[998, 1024, 2048, 4096])),
-        message(LONGER_LINES, &long_lines(&[8192, 16_384, 32_768, 65_536, 300_000])),
-        message("a-long-line", &[b".".to_vec(), b"x".repeat(100_000), b"\n".to_vec()].concat()),
+        message("longer-than-buffers", &long_lines(&[8192, 16_384, 32_768, 65_536, 300_000])),
+        message("longer-than-buffers-once", &[b".".to_vec(), b"x".repeat(100_000), b"\n".to_vec()].concat()),
         message("eight-bit", &utf8),
         message("binary", &binary),
         message("no-line-end", b"the last line\nhas no end"),

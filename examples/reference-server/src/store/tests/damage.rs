@@ -202,3 +202,62 @@ async fn a_full_disk_refuses_and_loses_nothing() {
     }
     panic!("drafts are left over");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_keeps_nobody_from_deleting_at_quit() {
+    let Some(disk) = SmallDisk::new() else {
+        println!("SKIPPED: no file system can be mounted here");
+        return;
+    };
+    let stores = MaildirStores::new(MaildirOptions::default()).unwrap();
+    let account = stores.open(disk.0.path().join("Maildir")).await.unwrap().account();
+    for number in 1..=4 {
+        append(&account, "INBOX", &format!("Subject: {number}\r\n\r\nx\r\n"), Flags::NONE, None).await.unwrap();
+    }
+    let maildrop =
+        |account: Arc<dyn Account>| async move { account.open(OpenRequest::maildrop(name("INBOX"))).await.unwrap() };
+    // What the headers say is known of some already, and has to be found out of others.
+    let mut request = FinishRequest::new(uids(&[1]), UidSet::new(), 1_000_000_000);
+    (request.expiry, request.known) = (Some(Expiry::after(5).deleting()), uids(&[1, 2]));
+    maildrop(Arc::clone(&account)).await.mailbox.finish(request).await.unwrap();
+    let mut filler = std::fs::File::create(disk.0.path().join("filler")).unwrap();
+    while std::io::Write::write_all(&mut filler, &[b'x'; 512]).is_ok() {}
+    let opened = maildrop(Arc::clone(&account)).await;
+    assert_eq!(opened.snapshot.uids, uids(&[2, 3, 4, 5]));
+    let mut request = FinishRequest::new(uids(&[2, 3]), uids(&[4]), 1_000_000_000 + 5 * 86_400);
+    request.read = uids(&[2]);
+    (request.expiry, request.known) = (Some(Expiry::after(5).deleting()), opened.snapshot.uids.clone());
+    let finished = opened.mailbox.finish(request).await.unwrap();
+    assert!(finished.removed.contains(uid(4)), "{:?}", finished.removed);
+    drop(opened);
+    drop(filler);
+    std::fs::remove_file(disk.0.path().join("filler")).unwrap();
+    // No message is lost, and no draft left.
+    let left = maildrop(Arc::clone(&account)).await.snapshot.uids;
+    let expired = u32::from(finished.removed.contains(uid(5)));
+    assert_eq!(left.count(), 3 - expired, "{left:?}");
+    assert_eq!(names(&disk.0.path().join("Maildir/cur")).len() as u32, 3 - expired);
+    let end = Instant::now() + Duration::from_secs(20);
+    while !names(&disk.0.path().join("Maildir/tmp")).is_empty() {
+        assert!(Instant::now() < end, "drafts are left over");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_of_the_version_before_is_kept() {
+    let home = Home::new().await;
+    home.append("INBOX", "x").await;
+    let before = home.select("INBOX").await.snapshot;
+    let dir = home.close().await;
+    let db = rusqlite::Connection::open(dir.path().join("Maildir/pillarbox/index.sqlite")).unwrap();
+    db.execute_batch("DROP TABLE stamp; DROP TABLE stamp_field; DROP TABLE bulletin; PRAGMA user_version = 1").unwrap();
+    drop(db);
+    let home = Home::at(dir, MaildirOptions::default()).await;
+    let opened = home.account.open(OpenRequest::maildrop(name("INBOX"))).await.unwrap();
+    assert_eq!((opened.snapshot.uid_validity, &opened.snapshot.uids), (before.uid_validity, &before.uids));
+    let mut request = FinishRequest::new(before.uids, UidSet::new(), 1_000_000_000);
+    request.expiry = Some(Expiry::after(5));
+    opened.mailbox.finish(request).await.unwrap();
+    assert_eq!(home.select("INBOX").await.snapshot.uids, uids(&[2]));
+}
