@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rusqlite::{Connection, OptionalExtension};
 use support::pop3::Pop3;
 use support::{CONFIG, PASSWORD, PATIENCE, Place, USER, run_with_input, text};
@@ -833,6 +835,15 @@ fn apop_and_cram_md5_need_a_secret_of_their_own() {
     let reply = client.command(&format!("APOP {USER} {}", digest(&stamp, "tanstaaf")));
     assert!(reply.starts_with("+OK"), "{reply}");
     client.quit();
+    for (secret, good) in [(PASSWORD, false), ("tanstaaf", true)] {
+        let mut client = Pop3::connect(server.address("pop3"));
+        let challenge = client.command("AUTH CRAM-MD5");
+        let challenge = STANDARD.decode(challenge.strip_prefix("+ ").expect("a challenge")).unwrap();
+        let response = format!("{USER} {}", hmac_md5(secret.as_bytes(), &challenge));
+        let reply = client.command(&STANDARD.encode(response));
+        assert_eq!(reply.starts_with("+OK"), good, "{reply}");
+        client.quit();
+    }
     // The password is what it was.
     login_soon(&server).quit();
     assert!(!server.log().contains("tanstaaf"));
@@ -840,6 +851,13 @@ fn apop_and_cram_md5_need_a_secret_of_their_own() {
     assert!(!Pop3::connect(server.address("pop3")).greeting.contains('<'));
     let output = run_with_input(place.command().args(["user", "passwd", USER, "--apop", "--remove"]), "");
     assert_eq!(output.status.code(), Some(67));
+}
+
+fn hmac_md5(key: &[u8], octets: &[u8]) -> String {
+    let pad = |with: u8| -> Vec<u8> { (0..64).map(|at| key.get(at).copied().unwrap_or(0) ^ with).collect() };
+    let inner = md5(&[&pad(0x36)[..], octets].concat());
+    let inner: Vec<u8> = (0..16).map(|at| u8::from_str_radix(&inner[2 * at..2 * at + 2], 16).unwrap()).collect();
+    md5(&[&pad(0x5c)[..], &inner].concat())
 }
 
 fn md5(octets: &[u8]) -> String {

@@ -79,8 +79,8 @@ impl Fetchmail<'_> {
         let store = self.home.write("store", &format!("exec cat > \"$(mktemp '{}/XXXXXXXX')\"\n", target.display()));
         let tls = match self.way {
             Way::Plain => "sslproto ''".to_owned(),
-            Way::Stls => format!("sslproto 'TLS1.2+' sslcertck sslcertfile '{certificate}'"),
-            Way::Tls => format!("ssl sslproto 'TLS1.2+' sslcertck sslcertfile '{certificate}'"),
+            Way::Stls => format!("sslproto 'TLS1.2+' sslcertck sslcommonname localhost sslcertfile '{certificate}'"),
+            Way::Tls => format!("ssl sslproto 'TLS1.2+' sslcertck sslcommonname localhost sslcertfile '{certificate}'"),
         };
         let config = self.home.write(
             "fetchmailrc",
