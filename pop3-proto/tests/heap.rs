@@ -239,6 +239,33 @@ fn a_client_that_never_reads_costs_little() {
 }
 
 #[test]
+fn the_beginnings_of_messages_do_not_hold_their_rest() {
+    let _alone = alone();
+    let pipeline: String = (1..=20_000).map(|number| format!("TOP {number} 0\r\n")).collect();
+    for (size, inline) in [(32 << 10, true), (32 << 10, false), (LARGE, true)] {
+        let mut backend = Generated::new(20_000, size);
+        // A header that is long enough to be sent without a copy.
+        (backend.inline, backend.blank) = (inline, Some(40));
+        let mut client = Client::connect(Arc::new(backend), config());
+        client.say("USER tim\r\nPASS x\r\n");
+        // One that keeps up at first, and so is given more at once.
+        let mut pieces = pipeline.as_bytes().chunks(8192);
+        for piece in pieces.by_ref().take(2) {
+            feed(&mut client, piece);
+            assert!(drain(&mut client, |_| ()) > 0);
+        }
+        let grown = growth(|| {
+            while client.conversation.read_buf().is_some() {
+                feed(&mut client, pieces.next().unwrap());
+                while client.poll() {}
+            }
+        });
+        // What was fetched at once, and what waits of it.
+        assert!(grown <= (2 << 20), "{size}, {inline}: the heap grew by {grown}");
+    }
+}
+
+#[test]
 fn ten_thousand_pipelined_commands() {
     let _alone = alone();
     let mut client = logged_in(3, 100);

@@ -7,7 +7,7 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use pillarbox_pop3_proto::Config;
+use pillarbox_pop3_proto::{Config, Internationalized};
 use pillarbox_proto_core::auth::{Secret, apop_digest};
 use pillarbox_proto_core::conversation::{Control, Conversation, Next};
 use pillarbox_proto_core::memory::{Call, MemoryBackend, Outcome};
@@ -87,6 +87,44 @@ fn a_long_run_of_deleted_messages_is_listed_with_turns_for_others() {
     assert_eq!(client.conversation.output().take(), "+OK 0 messages (0 octets)\r\n");
     client.settle();
     assert_eq!(client.heard(), ".\r\n");
+}
+
+#[test]
+fn a_long_run_of_fields_that_are_not_shown_leaves_turns_for_others() {
+    let fields = "X: \u{e9}\r\n".repeat(600_000);
+    let part = "--b\r\nSubject: x\r\n\r\ntext\r\n".repeat(140_000);
+    for (how, message) in [
+        (Internationalized::Downgrade, format!("{fields}\r\nbody\r\n")),
+        (Internationalized::Refuse, format!("Content-Type: multipart/mixed; boundary=b\r\n\r\n{part}")),
+    ] {
+        let store = memory();
+        store.deliver("tim", "INBOX", message.clone()).unwrap();
+        let mut config = config();
+        config.internationalized = how;
+        let mut client = Client::connect(Arc::new(store), config);
+        client.say(LOGIN);
+        client.conversation.read_buf().unwrap().extend_from_slice(b"RETR 1\r\n");
+        client.conversation.handle_read(client.now);
+        let mut turns = 0;
+        while client.poll() && client.conversation.output().is_empty() {
+            turns += 1;
+        }
+        // 32 KiB are read at a time, eight times.
+        assert_eq!(turns, message.len() / (256 << 10), "{how:?}");
+        client.settle();
+        assert!(client.heard().ends_with(".\r\n"));
+    }
+}
+
+#[test]
+fn no_order_of_commands_makes_the_backend_read_much_more_than_is_shown() {
+    let (mut client, calls) = generated(200, 8 << 10, |_| ());
+    client.say(LOGIN);
+    calls.rows.store(0, Ordering::SeqCst);
+    let pipeline: String = (2..=200).map(|number| format!("RETR 1\r\nRETR {number}\r\n")).collect();
+    client.send(pipeline.as_bytes());
+    assert_eq!(client.heard().matches("+OK 8192 octets\r\n").count(), 398);
+    assert!(calls.rows.load(Ordering::SeqCst) <= 400, "{:?} rows", calls.rows);
 }
 
 #[test]

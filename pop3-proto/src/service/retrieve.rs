@@ -20,6 +20,10 @@ use crate::wire::top::Top;
 /// Octets that are read at a time.
 const CHUNK: usize = 32 << 10;
 
+/// Pieces that are read after which others go first, if nothing is sent of them: a header may go on for as long as it
+/// likes without anything that is shown.
+const PIECES: u32 = 8;
+
 /// Messages that have been fetched before they were asked for, in the order in which they will be.
 pub(super) type Ahead = VecDeque<(Uid, Bytes)>;
 
@@ -32,9 +36,14 @@ pub(super) fn whole(content: &Bytes, request: &Retrieve) -> Option<Reply> {
         None => Reply::Message { octets: Some(content.len() as u64), piece: content.clone() },
         Some(lines) => {
             let wanted = Top::new(lines).cut(content).unwrap_or(content.len());
-            Reply::Message { octets: None, piece: content.slice(..wanted.min(content.len())) }
+            Reply::Message { octets: None, piece: part(content.slice(..wanted.min(content.len()))) }
         }
     })
+}
+
+/// Some of what was read, which may wait in the output for long: little of it does not keep all of it in memory.
+fn part(piece: Bytes) -> Bytes {
+    if piece.len() <= CHUNK / 2 { Bytes::copy_from_slice(&piece) } else { piece }
 }
 
 /// Shows a message that is at hand and can't be shown as it is.
@@ -142,7 +151,13 @@ async fn stream(port: &Port, mailbox: &dyn Mailbox, request: &Retrieve) -> Resul
     if request.form == Form::Refused {
         let mut scan = Scan::new(request.top);
         let mut at = 0;
+        let mut pieces: u32 = 0;
         while at < octets && !scan.over {
+            if pieces == PIECES {
+                pieces = 0;
+                port.cooperate().await;
+            }
+            pieces += 1;
             let piece = read(&mut *message, request, at).await.map_err(|error| not_shown(&error))?;
             at += piece.len() as u64;
             scan.look(piece);
@@ -152,6 +167,10 @@ async fn stream(port: &Port, mailbox: &dyn Mailbox, request: &Retrieve) -> Resul
     let mut show = Show::new(port, request, octets);
     let mut at = 0;
     while at < octets && !show.over {
+        if show.silent >= PIECES {
+            show.silent = 0;
+            port.cooperate().await;
+        }
         match read(&mut *message, request, at).await {
             Ok(piece) => {
                 at += piece.len() as u64;
@@ -220,6 +239,8 @@ struct Show<'a> {
     top: Option<Top>,
     downgrade: Option<Downgrade>,
     begun: bool,
+    /// Pieces of which nothing was sent since something was.
+    silent: u32,
     /// No more is wanted.
     over: bool,
 }
@@ -232,11 +253,13 @@ impl<'a> Show<'a> {
             top: request.top.map(Top::new),
             downgrade: (request.form == Form::Surrogate).then(Downgrade::new),
             begun: false,
+            silent: 0,
             over: false,
         }
     }
 
     async fn write(&mut self, mut piece: Bytes) {
+        self.silent += 1;
         let Some(mut downgrade) = self.downgrade.take() else { return self.put(piece).await };
         while let Some(piece) = downgrade.next(&mut piece).filter(|_| !self.over) {
             self.put(piece).await;
@@ -249,6 +272,10 @@ impl<'a> Show<'a> {
             piece.truncate(wanted);
             self.over = true;
         }
+        if self.top.is_some() {
+            piece = part(piece);
+        }
+        self.silent = 0;
         let begins = !std::mem::replace(&mut self.begun, true);
         let reply = if begins { Reply::Message { octets: self.octets, piece } } else { Reply::Piece(piece) };
         self.port.emit(reply).await;

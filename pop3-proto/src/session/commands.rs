@@ -175,6 +175,10 @@ impl Session {
                 _ => break,
             };
             let Ok(Entry { uid, size, .. }) = maildrop.get(number) else { break };
+            // Each is fetched for one command: what would come after the second is better fetched with it.
+            if uid == retrieve.uid || retrieve.ahead.contains(&uid) {
+                break;
+            }
             bytes = bytes.saturating_add(size);
             let room = retrieve.ahead.len() + 1 < read_ahead;
             if !room || !fits(size) || bytes > read_ahead_bytes as u64 {

@@ -19,6 +19,8 @@ pub struct Generated {
     pub size: u64,
     /// Small messages come with their rows.
     pub inline: bool,
+    /// A blank line stands at this line.
+    pub blank: Option<u64>,
     /// Reading fails at this offset.
     pub broken_at: Option<u64>,
     /// This message can't be fetched with its row, nor can any after it in the same fetch.
@@ -37,7 +39,7 @@ pub struct Calls {
 
 impl Generated {
     pub fn new(messages: u32, size: u64) -> Self {
-        Self { messages, size, inline: true, broken_at: None, damaged: None, calls: Arc::default() }
+        Self { messages, size, inline: true, blank: None, broken_at: None, damaged: None, calls: Arc::default() }
     }
 }
 
@@ -47,6 +49,16 @@ const LINE: &[u8; 64] = b".generated text, one line of sixty-four octets with it
 pub fn octets(at: u64, count: usize) -> Bytes {
     let start = (at % 64) as usize;
     LINE.iter().copied().cycle().skip(start).take(count).collect()
+}
+
+/// With a blank line at the beginning of this line.
+fn with_blank(octets: Bytes, at: u64, line: Option<u64>) -> Bytes {
+    let Some(from) = line.and_then(|line| (line * 64).checked_sub(at)).map(|from| from as usize) else { return octets };
+    let mut octets = Vec::from(octets);
+    for (octet, blank) in octets.iter_mut().skip(from).zip(*b"\r\n") {
+        *octet = blank;
+    }
+    octets.into()
 }
 
 #[async_trait]
@@ -59,8 +71,8 @@ impl Authenticator for Generated {
 #[async_trait]
 impl Backend for Generated {
     async fn open(&self, _: &Connection, _: &Identity) -> Result<Arc<dyn Account>> {
-        let Self { messages, size, inline, broken_at, damaged, .. } = *self;
-        Ok(Arc::new(Maildrop { messages, size, inline, broken_at, damaged, calls: Arc::clone(&self.calls) }))
+        let Self { messages, size, inline, blank, broken_at, damaged, .. } = *self;
+        Ok(Arc::new(Maildrop { messages, size, inline, blank, broken_at, damaged, calls: Arc::clone(&self.calls) }))
     }
 }
 
@@ -69,6 +81,7 @@ struct Maildrop {
     messages: u32,
     size: u64,
     inline: bool,
+    blank: Option<u64>,
     broken_at: Option<u64>,
     damaged: Option<u32>,
     calls: Arc<Calls>,
@@ -94,7 +107,7 @@ impl Account for Maildrop {
 impl Mailbox for Maildrop {
     async fn fetch(&self, request: FetchRequest) -> Result<Box<dyn Rows>> {
         self.calls.fetches.fetch_add(1, Ordering::SeqCst);
-        let Self { size, inline, .. } = *self;
+        let Self { size, inline, blank, .. } = *self;
         let data = request.data;
         let calls = Arc::clone(&self.calls);
         if data.inline > 0 && request.uids.iter().any(|uid| Some(uid.get()) == self.damaged) {
@@ -107,7 +120,7 @@ impl Mailbox for Maildrop {
             row.size = Some(size);
             row.unique_id = data.unique_id.then(|| format!("message-{}", row.uid).into());
             if inline && size <= data.inline as u64 {
-                row.content = Some(octets(0, size as usize));
+                row.content = Some(with_blank(octets(0, size as usize), 0, blank));
             }
             Some(row)
         }))))
@@ -115,7 +128,7 @@ impl Mailbox for Maildrop {
 
     async fn message(&self, _: Uid) -> Result<Box<dyn Message>> {
         self.calls.opened.fetch_add(1, Ordering::SeqCst);
-        Ok(Box::new(Text { size: self.size, broken_at: self.broken_at }))
+        Ok(Box::new(Text { size: self.size, blank: self.blank, broken_at: self.broken_at }))
     }
 
     async fn finish(&self, request: FinishRequest) -> Result<Finished> {
@@ -130,6 +143,7 @@ impl Mailbox for Maildrop {
 
 struct Text {
     size: u64,
+    blank: Option<u64>,
     broken_at: Option<u64>,
 }
 
@@ -143,6 +157,6 @@ impl Message for Text {
         if self.broken_at.is_some_and(|broken| at >= broken) {
             return Err(Error::corrupt("the disk has a hole"));
         }
-        Ok(octets(at, max.min((self.size - at) as usize)))
+        Ok(with_blank(octets(at, max.min((self.size - at) as usize)), at, self.blank))
     }
 }
