@@ -32,6 +32,7 @@ struct File {
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 struct Server {
     max_connections: Option<Spanned<u64>>,
+    tls_mode: Option<Spanned<String>>,
     shutdown_grace: Option<Span>,
     tls: TlsTable,
     listener: BTreeMap<Spanned<String>, ListenerTable>,
@@ -135,7 +136,12 @@ impl Config {
         }
         config.imap.allow_plain_text = file.imap.auth.allow_plain_text;
         let plain_text = (config.imap.allow_plain_text, config.pop3.allow_plain_text);
-        let server = ServerDefaults { tls: file.server.tls, max_connections: file.server.max_connections, plain_text };
+        let server = ServerDefaults {
+            tls_mode: file.server.tls_mode,
+            tls: file.server.tls,
+            max_connections: file.server.max_connections,
+            plain_text,
+        };
         for (id, table) in file.server.listener {
             let listener = source.listener(&id, table, &server, &config.certificates)?;
             config.listeners.push(listener);
@@ -149,6 +155,7 @@ impl Config {
 
 /// What a listener falls back to.
 struct ServerDefaults {
+    tls_mode: Option<Spanned<String>>,
     tls: TlsTable,
     max_connections: Option<Spanned<u64>>,
     plain_text: (Option<bool>, Option<bool>),
@@ -277,24 +284,27 @@ impl Source<'_> {
             ("on", TlsMode::Connection),
             ("1", TlsMode::Connection),
         ];
-        if let Some(mode) = &table.tls_mode {
-            if let Some(implicit) = &table.tls.implicit {
-                return Err(self.error(&implicit.span(), "tls.implicit and tls-mode exclude each other"));
-            }
-            return match NAMES.iter().find(|(name, _)| name == mode.get_ref()) {
-                Some((_, mode)) => Ok(*mode),
-                None => {
-                    let names = ["no", "ondemand", "required", "connection"];
-                    Err(self.error(&mode.span(), Wrong { wrong: mode.get_ref(), names: &names }))
+        // What is nearer to the listener holds.
+        for (mode, implicit) in [(&table.tls_mode, &table.tls.implicit), (&server.tls_mode, &server.tls.implicit)] {
+            match (mode, implicit.as_ref()) {
+                (Some(_), Some(implicit)) => {
+                    return Err(self.error(&implicit.span(), "tls.implicit and tls-mode exclude each other"));
                 }
-            };
+                (Some(mode), None) => {
+                    return match NAMES.iter().find(|(name, _)| name == mode.get_ref()) {
+                        Some((_, mode)) => Ok(*mode),
+                        None => {
+                            let names = ["no", "ondemand", "required", "connection"];
+                            Err(self.error(&mode.span(), Wrong { wrong: mode.get_ref(), names: &names }))
+                        }
+                    };
+                }
+                (None, Some(implicit)) if *implicit.get_ref() => return Ok(TlsMode::Connection),
+                (None, Some(_)) => break,
+                (None, None) => {}
+            }
         }
-        let implicit = table.tls.implicit.as_ref().or(server.tls.implicit.as_ref());
-        Ok(match implicit.map(|implicit| *implicit.get_ref()) {
-            Some(true) => TlsMode::Connection,
-            _ if certificate => TlsMode::OnDemand,
-            _ => TlsMode::No,
-        })
+        Ok(if certificate { TlsMode::OnDemand } else { TlsMode::No })
     }
 
     fn addresses(&self, bind: &Spanned<Texts>, default_port: u16) -> Result<Vec<SocketAddr>, ConfigError> {

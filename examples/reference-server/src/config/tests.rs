@@ -27,6 +27,25 @@ fn a_listener_takes_its_own_key_then_the_servers_then_the_default() {
 }
 
 #[test]
+fn listeners_without_a_tls_mode_have_that_of_the_server() {
+    let config = parse(
+        "[server]\ntls-mode = \"required\"\n[server.tls]\ncertificate = \"self-signed\"\n\
+         [server.listener.a]\nbind = \"127.0.0.1:0\"\nprotocol = \"pop3\"\n\
+         [server.listener.b]\nbind = \"127.0.0.1:0\"\nprotocol = \"pop3\"\ntls-mode = \"no\"\n\
+         [server.listener.c]\nbind = \"127.0.0.1:0\"\nprotocol = \"pop3\"\ntls.implicit = true\n\
+         [server.listener.d]\nbind = \"127.0.0.1:0\"\nprotocol = \"pop3\"\ntls.implicit = false\n",
+    )
+    .unwrap();
+    let modes: Vec<_> = config.listeners.iter().map(|listener| listener.tls_mode).collect();
+    assert_eq!(modes, [TlsMode::Required, TlsMode::No, TlsMode::Connection, TlsMode::OnDemand]);
+    let both = format!("[server]\ntls-mode = \"no\"\ntls.implicit = true\n{LISTENER}");
+    assert_eq!(
+        parse(&both).unwrap_err(),
+        "dir/p.toml:3: server.tls.implicit: tls.implicit and tls-mode exclude each other"
+    );
+}
+
+#[test]
 fn without_a_certificate_there_is_no_tls() {
     let config = parse(LISTENER).unwrap();
     assert_eq!(config.listeners[0].tls_mode, TlsMode::No);
