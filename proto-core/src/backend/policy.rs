@@ -34,6 +34,40 @@ pub struct Policies {
 ///
 /// A record that can't be read or written never keeps a user out, nor does one that lies in the future, as the clock was
 /// set back: the login goes on, and the library logs why.
+///
+/// ```
+/// use std::sync::{Mutex, PoisonError};
+///
+/// use async_trait::async_trait;
+/// use pillarbox_proto_core::backend::{LoginDelay, Result};
+///
+/// /// A user's last login; in a program with a database, a row of it.
+/// struct LastLogin(Mutex<Option<i64>>);
+///
+/// #[async_trait]
+/// impl LoginDelay for LastLogin {
+///     fn seconds(&self) -> u32 {
+///         60
+///     }
+///
+///     async fn last(&self) -> Result<Option<i64>> {
+///         Ok(*self.0.lock().unwrap_or_else(PoisonError::into_inner))
+///     }
+///
+///     async fn replace(&self, last: Option<i64>, with: Option<i64>) -> Result<bool> {
+///         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+///         let as_believed = *held == last;
+///         if as_believed {
+///             *held = with;
+///         }
+///         Ok(as_believed)
+///     }
+/// }
+/// ```
+///
+/// An account says so by [`Account::login_delay`](super::Account::login_delay), which borrows the record from it: it has
+/// to be the same record in all sessions of the user, and outlives them. [`Backend::policies`](super::Backend::policies)
+/// tells of it before the login.
 #[async_trait]
 pub trait LoginDelay: Send + Sync {
     /// The least time between two logins, in seconds. 0 for none: then nothing is recorded.
@@ -139,6 +173,33 @@ impl Expiry {
 }
 
 /// Announcements for everyone, which a user's maildrop gets at a POP3 login: a facet of an account.
+///
+/// ```
+/// use std::sync::{Mutex, PoisonError};
+///
+/// use async_trait::async_trait;
+/// use pillarbox_proto_core::backend::{Bulletins, Result};
+///
+/// struct User {
+///     news: Vec<String>,
+///     /// INBOX, and how many of the news are in it. One lock, or one transaction of a database, for both.
+///     held: Mutex<(Vec<String>, usize)>,
+/// }
+///
+/// #[async_trait]
+/// impl Bulletins for User {
+///     async fn deliver(&self) -> Result<u64> {
+///         let (inbox, had) = &mut *self.held.lock().unwrap_or_else(PoisonError::into_inner);
+///         let mut delivered = 0;
+///         for message in self.news.iter().skip(*had) {
+///             inbox.push(message.clone());
+///             *had += 1;
+///             delivered += 1;
+///         }
+///         Ok(delivered)
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait Bulletins: Send + Sync {
     /// Adds to INBOX, in order, the bulletins that the user has not had, and returns how many. Each is added together
