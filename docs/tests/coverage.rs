@@ -21,7 +21,8 @@ fn fault(name: &str) -> Option<String> {
         return Some(format!("{path} is not there"));
     }
     let Some(test) = test else {
-        let replayed = Path::new(path).extension().is_some_and(|end| end == "txt") && path.contains("/tests/transcripts/");
+        let replayed =
+            Path::new(path).extension().is_some_and(|end| end == "txt") && path.contains("/tests/transcripts/");
         let all = || read(path).contains("#[test]") || read(path).contains("#[tokio::test");
         return (!replayed && !all()).then(|| format!("{path} has no tests"));
     };
