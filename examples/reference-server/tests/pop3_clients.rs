@@ -20,7 +20,7 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use mail::{
-    Ended, Home, LONGER, NOTHING, Sample, Way, assert_all_left, assert_kept, assert_none_left, contents, deliver,
+    Ended, Home, LONGER, Lmtp, NOTHING, Sample, Way, assert_all_left, assert_kept, assert_none_left, contents, deliver,
     files, late, raw_samples, samples, without_cr,
 };
 use support::{PASSWORD, Place, Server, USER, has};
@@ -75,8 +75,7 @@ impl Fetchmail<'_> {
     /// Fetches into a folder, with these options for the user.
     fn fetch(&self, folder: &str, certificate: &str, options: &str) -> Ended {
         let target = self.home.folder(folder);
-        // The only program between fetchmail and the file is one that copies.
-        let store = self.home.write("store", &format!("exec cat > \"$(mktemp '{}/XXXXXXXX')\"\n", target.display()));
+        let store = self.home.script(&target);
         let tls = match self.way {
             Way::Plain => "sslproto ''".to_owned(),
             Way::Stls => format!("sslproto 'TLS1.2+' sslcertck sslcommonname localhost sslcertfile '{certificate}'"),
@@ -236,12 +235,12 @@ struct Getmail<'a> {
     site: &'a Site,
     home: Home,
     way: Way,
+    /// Where it delivers to: its other ways start a program for each message, and wait for ever for one that ends at once.
+    lmtp: Lmtp,
 }
 
 impl Getmail<'_> {
-    fn fetch(&self, folder: &str, certificate: &str, options: &str) -> (Ended, Kept) {
-        let target = self.home.folder(folder);
-        let store = self.home.script(&target);
+    fn fetch(&self, certificate: &str, options: &str) -> (Ended, Kept) {
         let retriever = match self.way {
             Way::Tls => format!("SimplePOP3SSLRetriever\nca_certs = {certificate}"),
             _ => "SimplePOP3Retriever".to_owned(),
@@ -250,21 +249,28 @@ impl Getmail<'_> {
             "getmailrc",
             &format!(
                 "[retriever]\ntype = {retriever}\nserver = 127.0.0.1\nport = {port}\nusername = {USER}\n\
-                 password = {PASSWORD}\n[destination]\ntype = MDA_external\npath = /bin/sh\n\
-                 arguments = (\"{store}\",)\nallow_root_commands = true\n[options]\ndelivered_to = false\nreceived = false\n{options}\n",
+                 password = {PASSWORD}\n[destination]\ntype = MDA_lmtp\n\
+                 host = 127.0.0.1\nport = {lmtp}\noverride = {USER}@example.org\n[options]\ndelivered_to = false\nreceived = false\n{options}\n",
                 port = self.site.port(self.way),
-                store = store.display(),
+                lmtp = self.lmtp.port,
             ),
         );
         let state = self.home.folder("state").display().to_string();
         let ended = self.home.run("getmail", &["--getmaildir", &state, "--rcfile", config.to_str().unwrap()]);
-        (ended, contents(&target))
+        (ended, self.lmtp.take())
     }
 }
 
-/// getmail takes a message apart and puts it together again, after a field of its own.
+/// getmail takes a message apart and puts it together again: it ends a header, and marks lines that begin with "From ".
 fn as_getmail_keeps(sample: &Sample) -> Vec<u8> {
-    [b"Return-Path: <unknown>\n".to_vec(), without_cr(&sample.wire_with_header_ended())].concat()
+    let mut kept = Vec::new();
+    for line in sample.wire_with_header_ended().split_inclusive(|octet| *octet == b'\n') {
+        if line.starts_with(b"From ") {
+            kept.push(b'>');
+        }
+        kept.extend_from_slice(line);
+    }
+    kept
 }
 
 #[test]
@@ -277,29 +283,29 @@ fn getmail() {
     for way in [Way::Plain, Way::Tls] {
         let mut mail = samples();
         let site = Site::new(&mail);
-        let it = Getmail { site: &site, home: Home::new(), way };
+        let it = Getmail { site: &site, home: Home::new(), way, lmtp: Lmtp::start() };
         let certificate = site.certificate();
         let who = format!("getmail, {way:?}");
 
         if way != Way::Plain {
-            let (ended, kept) = it.fetch("refused", &wrong, "");
+            let (ended, kept) = it.fetch(&wrong, "");
             assert_ne!(ended.code, Some(0));
             assert!(kept.is_empty(), "{who} takes any certificate");
         }
-        let (ended, kept) = it.fetch("first", &certificate, "read_all = false\ndelete = false");
+        let (ended, kept) = it.fetch(&certificate, "read_all = false\ndelete = false");
         ended.with(0);
         assert_kept(&who, &kept, &expected(&mail, as_getmail_keeps));
         assert_all_left(&site.place, &site.server, &mail);
-        let (ended, kept) = it.fetch("second", &certificate, "read_all = false\ndelete = false");
+        let (ended, kept) = it.fetch(&certificate, "read_all = false\ndelete = false");
         ended.with(0);
         assert!(kept.is_empty());
         deliver(&site.place, &[late()]);
         mail.push(late());
-        let (ended, kept) = it.fetch("third", &certificate, "read_all = false\ndelete = false");
+        let (ended, kept) = it.fetch(&certificate, "read_all = false\ndelete = false");
         ended.with(0);
         assert_kept(&who, &kept, &expected(&[late()], as_getmail_keeps));
 
-        let (ended, kept) = it.fetch("fourth", &certificate, "read_all = true\ndelete = true");
+        let (ended, kept) = it.fetch(&certificate, "read_all = true\ndelete = true");
         ended.with(0);
         assert_kept(&who, &kept, &expected(&mail, as_getmail_keeps));
         assert_none_left(&site.place, &site.server);

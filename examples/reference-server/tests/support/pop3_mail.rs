@@ -1,17 +1,19 @@
 //! Mail that is hard to pass on unchanged, and programs that retrieve it.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::support::pop3::Pop3;
 use crate::support::{PASSWORD, Place, Server, USER, text};
 
 /// How long a program may take; it is ended then. Each takes a few seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The start of the names of messages with lines as long as buffers of 8 KiB, and longer.
 pub const LONGER: &str = "longer-than-buffers";
@@ -415,5 +417,64 @@ impl Ended {
     pub fn with(self, code: i32) -> String {
         assert_eq!(self.code, Some(code), "{}", self.output);
         self.output
+    }
+}
+
+/// A server that takes mail by LMTP (RFC 2033), from one client at a time, and keeps it in memory with its CRLF.
+pub struct Lmtp {
+    pub port: u16,
+    kept: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+impl Lmtp {
+    /// It serves as long as the test's process lives.
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let keep = Arc::clone(&kept);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                // A client that goes away in the middle is the test's concern: mail is missing then.
+                let _ = serve_lmtp(stream.unwrap(), &keep);
+            }
+        });
+        Self { port, kept }
+    }
+
+    /// What has come since this was asked last.
+    pub fn take(&self) -> Vec<(String, Vec<u8>)> {
+        let kept = std::mem::take(&mut *self.kept.lock().unwrap());
+        kept.into_iter().enumerate().map(|(at, octets)| (at.to_string(), octets)).collect()
+    }
+}
+
+fn serve_lmtp(stream: TcpStream, kept: &Mutex<Vec<Vec<u8>>>) -> std::io::Result<()> {
+    let mut output = stream.try_clone()?;
+    let mut input = BufReader::new(stream);
+    output.write_all(b"220 ready\r\n")?;
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if input.read_until(b'\n', &mut line)? == 0 {
+            return Ok(());
+        }
+        let verb = line.get(..4).unwrap_or_default().to_ascii_uppercase();
+        if verb == b"DATA" {
+            output.write_all(b"354 go on\r\n")?;
+            let mut octets = Vec::new();
+            loop {
+                line.clear();
+                if input.read_until(b'\n', &mut line)? == 0 {
+                    return Ok(());
+                }
+                if line == b".\r\n" {
+                    break;
+                }
+                octets.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line));
+            }
+            kept.lock().unwrap().push(octets);
+        }
+        output.write_all(if verb == b"QUIT" { b"221 bye\r\n" } else { b"250 ok\r\n" })?;
     }
 }
