@@ -32,7 +32,7 @@ fn fault(name: &str) -> Option<String> {
         let line = line.strip_prefix("async ").unwrap_or(line);
         line.strip_prefix("fn ").is_some_and(|line| line.starts_with(&format!("{test}(")))
     };
-    let Some(at) = lines.iter().position(|line| head(line)) else { return Some(format!("{path} has no {test}")) };
+    let Some(at) = lines.iter().position(head) else { return Some(format!("{path} has no {test}")) };
     let attributes: Vec<&str> = lines[..at].iter().rev().take_while(|line| line.starts_with("#[")).copied().collect();
     let is_test = attributes.iter().any(|line| *line == "#[test]" || line.starts_with("#[tokio::test"));
     if !is_test {
