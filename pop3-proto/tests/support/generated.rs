@@ -19,7 +19,7 @@ pub struct Generated {
     pub size: u64,
     /// Small messages come with their rows.
     pub inline: bool,
-    /// A blank line stands at this line.
+    /// A blank line stands at this line, and no line begins with a dot.
     pub blank: Option<u64>,
     /// Reading fails at this offset.
     pub broken_at: Option<u64>,
@@ -51,12 +51,17 @@ pub fn octets(at: u64, count: usize) -> Bytes {
     LINE.iter().copied().cycle().skip(start).take(count).collect()
 }
 
-/// With a blank line at the beginning of this line.
+/// With a blank line at the beginning of this line, and no line that begins with a dot.
 fn with_blank(octets: Bytes, at: u64, line: Option<u64>) -> Bytes {
-    let Some(from) = line.and_then(|line| (line * 64).checked_sub(at)).map(|from| from as usize) else { return octets };
+    let Some(line) = line else { return octets };
     let mut octets = Vec::from(octets);
-    for (octet, blank) in octets.iter_mut().skip(from).zip(*b"\r\n") {
-        *octet = blank;
+    for (place, octet) in (at..).zip(&mut octets) {
+        match place.checked_sub(line * 64) {
+            Some(0) => *octet = b'\r',
+            Some(1) => *octet = b'\n',
+            _ if place % 64 == 0 => *octet = b'x',
+            _ => {}
+        }
     }
     octets.into()
 }
