@@ -65,6 +65,8 @@ fn addresses() {
     assert_eq!(field("Return-Path: <a@example.org> (\u{e9})"), "Return-Path: <a@example.org>");
     assert_eq!(field("Return-Path: <> (\u{e9})"), "Return-Path: <>");
     assert_eq!(field("Return-Path: \"\u{e9}"), format!("Return-Path: {nobody}"));
+    // A fold is not left without what came after it.
+    assert!(downgraded("To: \u{e9} <a@b>, c@d\r\n ,\r\n\r\n").ends_with("<a@b>, c@d\r\n\r\n"));
     // What can't be understood is nobody's either.
     for broken in ["\"\u{e9}", "<\u{e9}", "\u{e9} (a", "a b \u{e9}@c", "<a><\u{e9}>", "\u{e9} <>", "\u{e9}", "\u{e9}:"]
     {
@@ -239,6 +241,8 @@ proptest! {
         // No line was begun that is neither a field nor its continuation nor was there before.
         for line in header(&whole).split_inclusive(|octet| *octet == b'\n') {
             let known = matches!(line.first(), Some(b' ' | b'\t' | b'\r' | b'\n')) || field::split(line).is_some();
+            let blank = |line: &[u8]| !is_blank_line(line) && line.trim_ascii().is_empty();
+            prop_assert!(!blank(line) || message.split_inclusive(|octet| *octet == b'\n').any(blank), "a line of blanks");
             prop_assert!(known || message.split_inclusive(|octet| *octet == b'\n').any(|old| field::masked(old) == line));
         }
     }

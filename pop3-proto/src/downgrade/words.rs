@@ -93,8 +93,10 @@ impl Folded {
         if room < SHORT_WORD { WORD } else { room }
     }
 
-    /// The field with this line end.
+    /// The field with this line end. Blanks at its end go: with a fold before them they would be a line of nothing else,
+    /// which ends the header for some.
     pub(super) fn finish(mut self, line_end: &[u8]) -> Vec<u8> {
+        self.out.truncate(self.out.trim_ascii_end().len());
         self.out.extend_from_slice(line_end);
         // It may wait in the output for a while.
         self.out.shrink_to_fit();
