@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use pillarbox_imap_proto::{Config, ImapService};
 use pillarbox_proto_core::Connection;
 use pillarbox_proto_core::auth::{Identity, Secret};
-use pillarbox_proto_core::backend::{Account, Authenticator, Backend, Error, Result};
+use pillarbox_proto_core::backend::{Account, Authenticator, Backend, Error, Policies, Result};
 use pillarbox_proto_core::env::SystemEnv;
 use pillarbox_proto_core::mail::Flags;
 use pillarbox_proto_core::memory::{MemoryBackend, crlf};
@@ -54,6 +54,11 @@ impl Authenticator for Application {
 impl Backend for Application {
     async fn open(&self, connection: &Connection, who: &Identity) -> Result<Arc<dyn Account>> {
         self.mail.open(connection, who).await
+    }
+
+    async fn policies(&self, connection: &Connection) -> Policies {
+        // What POP3 clients are told before they log in is true of the accounts, which are the other backend's.
+        self.mail.policies(connection).await
     }
 }
 
