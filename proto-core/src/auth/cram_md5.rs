@@ -10,7 +10,7 @@ use md5::Md5;
 use subtle::ConstantTimeEq as _;
 
 use super::exchange::SaslError;
-use super::{Identity, Secret, prepare_user};
+use super::{Identity, Secret, prepare_password, prepare_user};
 use crate::backend::{Authenticator, Error};
 use crate::connection::Connection;
 use crate::env::Env;
@@ -59,9 +59,14 @@ pub(super) async fn verify(
     let Some(user) = prepare_user(user) else { return Err(Error::AuthenticationFailed.into()) };
     let secret = authenticator.shared_secret(connection, &user).await?;
     let known = secret.as_ref().is_some_and(|secret| !secret.expose().is_empty());
-    // An unknown user costs the same digest as a known one.
-    let expected = cram_md5_digest(challenge, &secret.unwrap_or_else(|| Secret::new(*b"a secret that nobody has")));
-    if bool::from(expected.as_bytes().ct_eq(digest)) && known {
+    // An unknown user costs the same digests as a known one.
+    let secret = secret.unwrap_or_else(|| Secret::new(*b"a secret that nobody has"));
+    // The RFC, older than SASLprep, has the secret as it is, and APOP its prepared form (RFC 6856, section 2.2): clients
+    // do the one or the other. Where nothing is left of it, it has no such form: that key would be everybody's.
+    let prepared = Some(prepare_password(&secret)).filter(|prepared| !prepared.expose().is_empty());
+    let prepared = prepared.unwrap_or_else(|| secret.clone());
+    let matches = |secret| cram_md5_digest(challenge, secret).as_bytes().ct_eq(digest);
+    if bool::from(matches(&secret) | matches(&prepared)) && known {
         Ok(Identity::new(user))
     } else {
         Err(Error::AuthenticationFailed.into())

@@ -70,6 +70,8 @@ impl Authenticator for Users {
         match user {
             "tim" | "tim tester" => Ok(Some(Secret::new("tanstaaftanstaaf"))),
             "empty" => Ok(Some(Secret::new(""))),
+            "zoe" => Ok(Some(Secret::new("zoe\u{308}"))),
+            "soft" => Ok(Some(Secret::new("\u{ad}"))),
             "down" => Err(Error::Unavailable(None)),
             _ => Ok(None),
         }
@@ -299,7 +301,20 @@ fn cram_md5() {
     };
     assert_eq!(identity(log_in("tim", "tanstaaftanstaaf")), Identity::new("tim"));
     assert_eq!(identity(log_in("tim tester", "tanstaaftanstaaf")), Identity::new("tim tester"));
-    let refused = [("tim", "wrong"), ("nobody", "x"), ("nobody", "a secret that nobody has"), ("empty", ""), ("", "x")];
+    // As it is kept, and prepared.
+    for secret in ["zoe\u{308}", "zo\u{eb}"] {
+        assert_eq!(identity(log_in("zoe", secret)), Identity::new("zoe"), "{secret}");
+    }
+    assert_eq!(identity(log_in("soft", "\u{ad}")), Identity::new("soft"));
+    let refused = [
+        ("tim", "wrong"),
+        ("nobody", "x"),
+        ("nobody", "a secret that nobody has"),
+        ("empty", ""),
+        ("soft", ""),
+        ("zoe", "zoe"),
+        ("", "x"),
+    ];
     for (user, secret) in refused {
         let outcome = log_in(user, secret);
         assert!(matches!(outcome, Err(SaslError::Refused(Error::AuthenticationFailed))), "{user}: {outcome:?}");
