@@ -202,7 +202,8 @@ fn messages_that_are_ascii_pass_without_a_copy() {
         assert!(same && at == expected.len());
     }
     let [without, with] = costs[..] else { unreachable!() };
-    assert!(without <= with + 1024, "{without} octets without UTF8, {with} with it");
+    // A copy of one piece would be 32 KiB; what runs the tests allocates a little itself now and then.
+    assert!(without <= with + 16 * 1024, "{without} octets without UTF8, {with} with it");
 }
 
 #[test]
