@@ -27,6 +27,8 @@ impl Program {
             line.strip_prefix(prefix).unwrap_or_else(|| panic!("{line}")).parse().unwrap()
         };
         let (imap, pop3) = (address("imap on "), address("pop3 on "));
+        // Said when all threads that listen are there.
+        assert!(lines.next().unwrap().unwrap().starts_with("user demo"));
         Self { child, imap, pop3, _said: lines }
     }
 }
