@@ -209,6 +209,8 @@ impl Message for FileMessage {
             self.sequential = at > 0 && at == start + octets.len() as u64;
             if self.ahead.is_none() {
                 self.window.1 = Bytes::new();
+                // Nothing here waits, however long the message is: now and then it is another task's turn.
+                tokio::task::coop::consume_budget().await;
                 if let Some(source) = self.source.as_mut().filter(|source| source.is_next(at)) {
                     match source.window(at, Patience::None) {
                         Ok(window) => {

@@ -86,10 +86,11 @@ impl FileRows {
             while share.len() < FILES
                 && let Some((message, _)) = self.found.front()
             {
-                octets += self.reader.inline(message).unwrap_or(0);
-                if octets > OCTETS && !share.is_empty() {
+                let more = self.reader.inline(message).unwrap_or(0);
+                if octets + more > OCTETS && !share.is_empty() {
                     break;
                 }
+                octets += more;
                 share.extend(self.found.pop_front());
             }
             let reader = Arc::clone(&self.reader);
