@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
 
+use crate::auth::Identity;
+use crate::observe::Observer;
+
 /// One client connection, as the backend and the protocols see it.
 ///
 /// It tells the peer of the socket from the client that a trusted proxy named: [`Connection::client`] is what access
@@ -28,6 +31,21 @@ pub struct Connection {
     /// Whether something outside protects the bytes (a TLS proxy, a tunnel, a local socket): plain-text passwords are
     /// then as safe as under TLS.
     pub externally_secured: bool,
+    /// Who the client is, where that is known before it says a word (by ident, by a program, by the operating system).
+    /// IMAP greets it with `PREAUTH` (RFC 9051, section 7.1.4); POP3 has no such greeting and asks for a login.
+    pub preauth: Option<Identity>,
+    /// A word for every client that connects, shown right after the greeting where the protocol has a place for it
+    /// (IMAP: `* OK [ALERT]`). One line.
+    pub notice: Option<Arc<str>>,
+    /// Set, the service is closed to this client for the time being: the text takes the place of the greeting, and the
+    /// connection ends (IMAP `* BYE [ALERT]`, POP3 `-ERR [SYS/TEMP]`). One line.
+    pub closed: Option<Arc<str>>,
+    /// The name in the client's certificate, as a trusted proxy that took the TLS layer off has verified it.
+    pub certificate_name: Option<Arc<str>>,
+    /// The name that a proxy has for this connection, for logs.
+    pub proxy_id: Option<Arc<str>>,
+    /// Is told what happens in the session.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 impl Connection {

@@ -158,4 +158,10 @@ pub enum Control {
     },
     /// Show this text to the user when the protocol allows it (IMAP `[ALERT]`).
     Alert(Arc<str>),
+    /// The operator has closed the service for the time being: end as on [`Shutdown`](Self::Shutdown), and say that it is
+    /// a passing state (IMAP `* BYE [ALERT]`, POP3 `-ERR [SYS/TEMP]`).
+    Unavailable {
+        /// For people. One line.
+        text: Arc<str>,
+    },
 }

@@ -4,6 +4,7 @@
 //! * [`conversation`]: the contract between a protocol state machine and the loop that does its input and output.
 //! * [`auth`]: credentials, and the SASL mechanisms as state machines.
 //! * [`mail`]: UIDs, mod-sequences, flags, mailbox names: the vocabulary of mail stores.
+//! * [`observe`]: what a program may see of its sessions.
 //! * [`Signal`] and [`ModSeqs`]: live updates, for backends that keep mod-sequences and for those that don't.
 //! * `memory` (feature): a whole mail store in memory, for test suites.
 //! * `conformance` (feature): checks whether a backend keeps the rules.
@@ -26,6 +27,7 @@ pub mod mail;
 #[cfg_attr(docsrs, doc(cfg(feature = "memory")))]
 pub mod memory;
 pub mod mod_seqs;
+pub mod observe;
 pub mod output;
 pub mod signal;
 

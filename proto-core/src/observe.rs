@@ -1,0 +1,94 @@
+//! What a program may see of its sessions while they run: logins, commands, states.
+//!
+//! A conversation tells it to the [`Observer`] that came with its [`Connection`](crate::Connection). Nothing secret
+//! passes here: no password, no token, no message.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Is told what happens in one session. The methods are called from the session's own task, between two of its steps:
+/// they must not block.
+///
+/// ```
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use pillarbox_proto_core::observe::{CommandOutcome, Observer};
+///
+/// #[derive(Debug, Default)]
+/// struct Count(AtomicU64);
+///
+/// impl Observer for Count {
+///     fn command(&self, _name: &str, _outcome: CommandOutcome, _elapsed: std::time::Duration) {
+///         self.0.fetch_add(1, Ordering::Relaxed);
+///     }
+/// }
+/// ```
+pub trait Observer: fmt::Debug + Send + Sync {
+    /// The client has proven who it is, or was known beforehand, and its account is open. `mechanism` is the name of a
+    /// SASL mechanism, or `LOGIN`, `PASS`, `APOP`, `PREAUTH`.
+    fn logged_in(&self, _user: &str, _mechanism: &str) {}
+
+    /// A login came to nothing.
+    fn login_failed(&self, _mechanism: &str, _cause: LoginFailure) {}
+
+    /// The client is no one again (IMAP UNAUTHENTICATE).
+    fn logged_out(&self) {}
+
+    /// A command was answered. `name` is upper-case and from a fixed set (`UID FETCH`, `RETR`); what is unknown is
+    /// `UNKNOWN`. `elapsed` counts from the time when it was read until its last response was made.
+    fn command(&self, _name: &str, _outcome: CommandOutcome, _elapsed: Duration) {}
+
+    /// The state that the session is in now, in the words of its protocol's standard (`authenticated`, `selected`,
+    /// `TRANSACTION`, `idle`).
+    fn state(&self, _state: &'static str) {}
+}
+
+/// Why a login came to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LoginFailure {
+    /// Unknown user or wrong secret. What guesses passwords has this result.
+    Credentials,
+    /// The user is known, and may not come in (now): a login delay, a lock, a policy.
+    Refused,
+    /// The store or the authentication service failed.
+    Unavailable,
+    /// The client gave up, or did not keep to the protocol.
+    Aborted,
+}
+
+impl LoginFailure {
+    /// Its name, for logs and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Credentials => "credentials",
+            Self::Refused => "refused",
+            Self::Unavailable => "unavailable",
+            Self::Aborted => "aborted",
+        }
+    }
+}
+
+/// How a command was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CommandOutcome {
+    /// IMAP `OK`, POP3 `+OK`.
+    Ok,
+    /// IMAP `NO`, POP3 `-ERR` to a command that was well-formed.
+    No,
+    /// IMAP `BAD`, POP3 `-ERR` to what is no command, or not now.
+    Bad,
+}
+
+impl CommandOutcome {
+    /// Its name, for logs and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::No => "no",
+            Self::Bad => "bad",
+        }
+    }
+}
