@@ -107,6 +107,7 @@ pub mod control;
 mod drive;
 mod gate;
 mod listener;
+pub mod preauth;
 mod serve;
 mod server;
 mod sessions;
