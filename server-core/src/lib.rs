@@ -107,6 +107,7 @@ pub mod control;
 mod drive;
 mod gate;
 mod listener;
+mod network;
 pub mod preauth;
 mod serve;
 mod server;
@@ -135,5 +136,6 @@ pub fn now() -> std::time::Instant {
 
 pub use gate::{Gate, Refusal};
 pub use listener::{Address, Listener, MakeConversation};
+pub use network::{Network, NetworkError};
 pub use serve::{End, Outcome, ServeError, ServeOptions, serve_connection};
 pub use server::{BindError, BoundServer, Drained, Server, ServerHandle};
