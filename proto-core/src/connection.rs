@@ -29,11 +29,19 @@ pub struct Connection {
     /// The TLS layer, once there is one.
     pub tls: Option<Arc<TlsInfo>>,
     /// Whether something outside protects the bytes (a TLS proxy, a tunnel, a local socket): plain-text passwords are
-    /// then as safe as under TLS.
+    /// then as safe as under TLS, and [`TlsMode::Required`] has what it asks for. Where the strength of that layer is
+    /// given as a SASL security strength factor (RFC 4422, section 3.7), this is a factor of 2 or more: 0 is none, and 1
+    /// keeps bytes from being changed, not from being read. Nothing else depends on the factor, as no mechanism here
+    /// puts a security layer of its own on the connection.
     pub externally_secured: bool,
     /// Who the client is, where that is known before it says a word (by ident, by a program, by the operating system).
-    /// IMAP greets it with `PREAUTH` (RFC 9051, section 7.1.4); POP3 has no such greeting and asks for a login.
+    /// IMAP greets it with `PREAUTH` (RFC 9051, section 7.1.4); POP3 has no such greeting and asks for a login. Under
+    /// [`TlsMode::Required`] it counts only where the connection [is secure](Self::is_secure), as a client can't give
+    /// STARTTLS after that greeting.
     pub preauth: Option<Identity>,
+    /// Take nobody but clients that are known beforehand: where [`preauth`](Self::preauth) has nobody, or an account that
+    /// can't be opened, IMAP ends the connection without a byte.
+    pub preauth_only: bool,
     /// A word for every client that connects, shown right after the greeting where the protocol has a place for it
     /// (IMAP: `* OK [ALERT]`). One line.
     pub notice: Option<Arc<str>>,

@@ -30,6 +30,12 @@ pub trait Observer: fmt::Debug + Send + Sync {
     /// A login came to nothing.
     fn login_failed(&self, _mechanism: &str, _cause: LoginFailure) {}
 
+    /// The client has said which program it is (IMAP ID, RFC 2971): names of fields and their values, if any. None of it
+    /// is proven. There are at most 30 fields, with names of at most 30 octets and values of at most 1,024; more is cut
+    /// off. Control characters are escaped, and octets that are no UTF-8 replaced, so that each fits on a line of a log.
+    /// It is told once before the login and once after it, however often the client says it (RFC 2971, section 7).
+    fn identified(&self, _fields: &[(&str, Option<&str>)]) {}
+
     /// The client is no one again (IMAP UNAUTHENTICATE).
     fn logged_out(&self) {}
 

@@ -60,7 +60,8 @@ pub trait Backend: Authenticator {
     ///
     /// # Errors
     ///
-    /// When the user may not come in now, or the store fails.
+    /// When the user may not come in now, or the store fails; [`Error::AuthenticationFailed`] when there is no such user:
+    /// not any more, or not at all where the name comes from [`Connection::preauth`].
     async fn open(&self, connection: &Connection, who: &Identity) -> Result<Arc<dyn Account>>;
 
     /// The policies of POP3 maildrops that clients are told before they log in. They have to cover those of every

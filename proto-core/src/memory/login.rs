@@ -112,7 +112,8 @@ impl Authenticator for MemoryBackend {
 impl Backend for MemoryBackend {
     async fn open(&self, _connection: &Connection, who: &Identity) -> Result<Arc<dyn Account>> {
         self.store.hooks.enter(Call::OpenAccount).await?.leave().await;
-        let user = Arc::clone(self.store.user(who.user())?);
+        let user = self.store.user(who.user()).map_err(|_| Error::AuthenticationFailed)?;
+        let user = Arc::clone(user);
         Ok(Arc::new(MemoryAccount { store: Arc::clone(&self.store), user }))
     }
 
