@@ -17,18 +17,19 @@ use std::time::Duration;
 /// struct Count(AtomicU64);
 ///
 /// impl Observer for Count {
-///     fn command(&self, _name: &str, _outcome: CommandOutcome, _elapsed: std::time::Duration) {
+///     fn command(&self, _name: &'static str, _outcome: CommandOutcome, _elapsed: std::time::Duration) {
 ///         self.0.fetch_add(1, Ordering::Relaxed);
 ///     }
 /// }
 /// ```
 pub trait Observer: fmt::Debug + Send + Sync {
     /// The client has proven who it is, or was known beforehand, and its account is open. `mechanism` is the name of a
-    /// SASL mechanism, or `LOGIN`, `PASS`, `APOP`, `PREAUTH`.
-    fn logged_in(&self, _user: &str, _mechanism: &str) {}
+    /// SASL mechanism that this program knows, or `LOGIN`, `PASS`, `APOP`, `PREAUTH`.
+    fn logged_in(&self, _user: &str, _mechanism: &'static str) {}
 
-    /// A login came to nothing.
-    fn login_failed(&self, _mechanism: &str, _cause: LoginFailure) {}
+    /// A login came to nothing. `mechanism` is as in [`logged_in`](Self::logged_in), or `OTHER` for a SASL mechanism that
+    /// is not offered.
+    fn login_failed(&self, _mechanism: &'static str, _cause: LoginFailure) {}
 
     /// The client has said which program it is (IMAP ID, RFC 2971): names of fields and their values, if any. None of it
     /// is proven. There are at most 30 fields, with names of at most 30 octets and values of at most 1,024; more is cut
@@ -41,7 +42,7 @@ pub trait Observer: fmt::Debug + Send + Sync {
 
     /// A command was answered. `name` is upper-case and from a fixed set (`UID FETCH`, `RETR`); what is unknown is
     /// `UNKNOWN`. `elapsed` counts from the time when it was read until its last response was made.
-    fn command(&self, _name: &str, _outcome: CommandOutcome, _elapsed: Duration) {}
+    fn command(&self, _name: &'static str, _outcome: CommandOutcome, _elapsed: Duration) {}
 
     /// The state that the session is in now, in the words of its protocol's standard (`authenticated`, `selected`,
     /// `TRANSACTION`, `idle`).
