@@ -159,6 +159,28 @@ impl DateTime {
         ((time / 3600) as u8, (time / 60 % 60) as u8, (time % 60) as u8)
     }
 
+    /// As the `Date` line of a message has it: `Wed, 17 Jul 1996 02:44:25 -0700` (RFC 5322, section 3.3).
+    ///
+    /// ```
+    /// use pillarbox_proto_core::mail::DateTime;
+    ///
+    /// assert_eq!(DateTime::from_unix(0).message_date(), "Thu, 1 Jan 1970 00:00:00 +0000");
+    /// ```
+    #[must_use]
+    pub fn message_date(self) -> String {
+        const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+        let weekday = WEEKDAYS.get(self.days().rem_euclid(7) as usize).unwrap_or(&WEEKDAYS[0]);
+        let (year, month, day) = self.civil();
+        let (hour, minute, second) = self.clock();
+        let month = MONTHS.get(usize::from(month).wrapping_sub(1)).unwrap_or(&MONTHS[0]);
+        let (sign, offset) = (if self.offset < 0 { '-' } else { '+' }, self.offset.unsigned_abs());
+        format!(
+            "{weekday}, {day} {month} {year:04} {hour:02}:{minute:02}:{second:02} {sign}{:02}{:02}",
+            offset / 60,
+            offset % 60
+        )
+    }
+
     const fn local(self) -> i64 {
         self.seconds + self.offset as i64 * 60
     }
