@@ -103,12 +103,14 @@
 struct Readme;
 
 mod accept;
+pub mod access;
 pub mod control;
 mod drive;
 mod gate;
 mod listener;
 mod network;
 pub mod preauth;
+mod program;
 mod serve;
 mod server;
 mod sessions;
@@ -118,6 +120,7 @@ mod timer;
 #[cfg(feature = "tls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
 pub mod tls;
+mod words;
 
 /// The time by tokio's clock, as conversations want it when they are made. In a test with paused time it stands still.
 ///

@@ -1,0 +1,2 @@
+//! Who may connect: access control lists and tcp-wrappers tables, as [gates](crate::Gate).
+//!
