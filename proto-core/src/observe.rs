@@ -6,6 +6,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::backend::Error;
+
 /// Is told what happens in one session. The methods are called from the session's own task, between two of its steps:
 /// they must not block.
 ///
@@ -72,6 +74,19 @@ impl LoginFailure {
             Self::Refused => "refused",
             Self::Unavailable => "unavailable",
             Self::Aborted => "aborted",
+        }
+    }
+}
+
+impl From<&Error> for LoginFailure {
+    /// What an authenticator or a store said to a login.
+    fn from(error: &Error) -> Self {
+        match error {
+            Error::AuthenticationFailed | Error::AuthorizationFailed | Error::Expired | Error::TokenRefused(_) => {
+                Self::Credentials
+            }
+            error if error.is_fault() => Self::Unavailable,
+            _ => Self::Refused,
         }
     }
 }

@@ -15,6 +15,7 @@ use pillarbox_proto_core::backend::{
     StoreOp, StoreRequest,
 };
 use pillarbox_proto_core::mail::{MailboxName, SystemFlags, UidSet};
+use pillarbox_proto_core::observe::LoginFailure;
 use pillarbox_proto_core::{Connection, Env};
 
 use super::Done;
@@ -63,9 +64,14 @@ pub(super) struct Context {
 
 /// Checks the credentials and opens the maildrop.
 pub(super) async fn login(context: Context, credentials: Credentials) -> Done {
+    let mechanism = credentials.mechanism();
+    let observer = context.connection.observer.as_deref();
     let identity = match authenticate(&context, credentials).await {
         Ok(identity) => identity,
         Err(refused) => {
+            if let Some(observer) = observer {
+                observer.login_failed(mechanism, refused.cause());
+            }
             if let Refused::Error(error) = &refused {
                 report("checking credentials", error);
             }
@@ -73,8 +79,16 @@ pub(super) async fn login(context: Context, credentials: Credentials) -> Done {
         }
     };
     match enter(&context, &identity).await {
-        Ok((maildrop, open)) => Done { open: Some(open), ..Done::new(Outcome::LoggedIn(Box::new(maildrop))) },
+        Ok((maildrop, open)) => {
+            if let Some(observer) = observer {
+                observer.logged_in(identity.user(), mechanism);
+            }
+            Done { open: Some(open), ..Done::new(Outcome::LoggedIn(Box::new(maildrop))) }
+        }
         Err(refused) => {
+            if let Some(observer) = observer {
+                observer.login_failed(mechanism, refused.cause());
+            }
             if let Refused::Error(error) = &refused {
                 report("opening a maildrop", error);
             }
@@ -105,6 +119,16 @@ enum Refused {
     Cancelled,
     /// Too soon after the last login.
     TooSoon,
+}
+
+impl Refused {
+    fn cause(&self) -> LoginFailure {
+        match self {
+            Self::Error(error) => LoginFailure::from(error),
+            Self::Malformed(_) | Self::Cancelled => LoginFailure::Aborted,
+            Self::TooSoon => LoginFailure::Refused,
+        }
+    }
 }
 
 impl From<Error> for Refused {

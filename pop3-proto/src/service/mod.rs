@@ -329,6 +329,7 @@ impl Conversation for Pop3Conversation {
         if !self.session.is_full() {
             self.session.flow.observe(self.session.output.is_empty());
         }
+        self.session.set_now(now);
         self.session.progress(now);
         let next = self.work(cx, now);
         let waits_for_client = self.running.as_ref().is_none_or(|running| running.port.is_hungry());

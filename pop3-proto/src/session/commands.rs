@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use pillarbox_proto_core::auth::Mechanism;
 use pillarbox_proto_core::connection::TlsMode;
 use pillarbox_proto_core::conversation::{Layer, Next as Ask};
+use pillarbox_proto_core::observe::LoginFailure;
 
 use super::job::{Credentials, Job, Retrieve};
 use super::maildrop::{Entry, Missing};
@@ -74,6 +75,9 @@ impl Session {
                 match Mechanism::parse(&mechanism).filter(|mechanism| offered.contains(mechanism)) {
                     Some(mechanism) => Some(Job::Login(Credentials::Sasl { mechanism, offered, initial })),
                     None => {
+                        if let Some(observer) = &self.connection.observer {
+                            observer.login_failed("OTHER", LoginFailure::Aborted);
+                        }
                         self.refuse(&Refusal::new(Text::NoMechanism));
                         None
                     }
@@ -216,6 +220,7 @@ impl Session {
 
     fn quit(&mut self) -> Option<Job> {
         let now = unix_time(&*self.env);
+        self.tell_state("UPDATE");
         match std::mem::replace(&mut self.state, State::Update) {
             State::Transaction(maildrop) => Some(Job::Finish(Box::new(maildrop.finish(now)))),
             State::Authorization | State::Update => {
@@ -255,7 +260,7 @@ impl Session {
                 Err(Missing::Unknown) => {
                     self.output.put(b".\r\n");
                     self.listing = None;
-                    return;
+                    return self.command_ended();
                 }
             };
             let out = self.output.tail_mut();

@@ -32,6 +32,17 @@ pub(crate) enum Credentials {
     Sasl { mechanism: Mechanism, offered: Vec<Mechanism>, initial: Option<Secret> },
 }
 
+impl Credentials {
+    /// What an observer is told of how this is done.
+    pub(crate) const fn mechanism(&self) -> &'static str {
+        match self {
+            Self::Password { .. } => "PASS",
+            Self::Apop { .. } => "APOP",
+            Self::Sasl { mechanism, .. } => mechanism.name(),
+        }
+    }
+}
+
 /// A message to be shown.
 #[derive(Debug)]
 pub(crate) struct Retrieve {

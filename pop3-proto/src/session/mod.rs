@@ -9,6 +9,7 @@ mod flow;
 pub(crate) mod job;
 pub(crate) mod maildrop;
 mod timing;
+mod watch;
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -18,6 +19,7 @@ use pillarbox_proto_core::auth::{Secret, framing};
 use pillarbox_proto_core::backend::Questions;
 use pillarbox_proto_core::connection::TlsInfo;
 use pillarbox_proto_core::conversation::{Layer, Next as Ask};
+use pillarbox_proto_core::observe::CommandOutcome;
 use pillarbox_proto_core::{Connection, Env, Output};
 
 use self::capabilities::Offer;
@@ -25,6 +27,7 @@ use self::flow::Flow;
 use self::job::{Form, Job, Outcome, Reply};
 use self::maildrop::Maildrop;
 use self::timing::Timing;
+use self::watch::Watch;
 use crate::config::{Config, Internationalized};
 use crate::texts::{Phrase, Text};
 use crate::wire::command;
@@ -44,6 +47,7 @@ pub(crate) struct Session {
     pub(crate) flow: Flow,
     state: State,
     timing: Timing,
+    watch: Watch,
     /// What stands in the greeting for APOP.
     timestamp: Option<String>,
     /// The user that PASS is awaited for.
@@ -120,6 +124,7 @@ impl Session {
             flow: Flow::default(),
             state: State::Authorization,
             timing,
+            watch: Watch::new(now),
             timestamp: None,
             user: None,
             utf8: false,
@@ -229,7 +234,9 @@ impl Session {
             Next::TooLong => {
                 self.commanded = true;
                 self.first_line = false;
+                self.command_began("UNKNOWN");
                 self.bad(Text::TooLong);
+                self.command_ended();
                 Progress::Worked
             }
             Next::Line(length) => {
@@ -240,9 +247,15 @@ impl Session {
                 }
                 let parsed = command::parse(line);
                 self.lines.consume(length);
+                self.command_began(parsed.name());
                 match self.execute(parsed) {
                     Some(job) => Progress::Job(job),
-                    None => Progress::Worked,
+                    None => {
+                        if self.listing.is_none() {
+                            self.command_ended();
+                        }
+                        Progress::Worked
+                    }
                 }
             }
         }
@@ -303,6 +316,7 @@ impl Session {
             Outcome::LoggedIn(maildrop) => {
                 let (messages, octets) = maildrop.stat();
                 self.state = State::Transaction(maildrop);
+                self.tell_state("TRANSACTION");
                 self.timing.logged_in(now);
                 self.bad_commands = 0;
                 self.ok(Phrase::from(Text::Maildrop).number(messages).number(octets));
@@ -338,6 +352,8 @@ impl Session {
                 self.close();
             }
         }
+        self.set_now(now);
+        self.command_ended();
         // The time that the backend took was not the client's.
         self.timing.active(now);
     }
@@ -358,6 +374,7 @@ impl Session {
 
     fn greet(&mut self) {
         self.greeted = true;
+        self.tell_state("AUTHORIZATION");
         if !self.questions.shared_secret {
             let greeting = self.config.greeting.clone();
             return self.ok(Phrase::from(Text::Plain).word(greeting));
@@ -386,6 +403,7 @@ impl Session {
     }
 
     fn refuse(&mut self, refusal: &Refusal) {
+        self.command_refused(CommandOutcome::No);
         reply::err(&mut self.output, tongue(&self.config, self.language, self.utf8), refusal);
     }
 
@@ -401,6 +419,7 @@ impl Session {
     /// Refuses what no well-behaved client sends; too many in a row end the session.
     fn bad(&mut self, text: impl Into<Phrase>) {
         self.refuse(&Refusal::new(text));
+        self.command_refused(CommandOutcome::Bad);
         self.bad_commands += 1;
         if self.bad_commands >= self.config.limits.bad_commands {
             self.close();

@@ -86,6 +86,29 @@ impl Verb {
         (b"UTF8", Self::Utf8),
     ];
 
+    /// The word.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Apop => "APOP",
+            Self::Auth => "AUTH",
+            Self::Capa => "CAPA",
+            Self::Dele => "DELE",
+            Self::Lang => "LANG",
+            Self::List => "LIST",
+            Self::Noop => "NOOP",
+            Self::Pass => "PASS",
+            Self::Quit => "QUIT",
+            Self::Retr => "RETR",
+            Self::Rset => "RSET",
+            Self::Stat => "STAT",
+            Self::Stls => "STLS",
+            Self::Top => "TOP",
+            Self::Uidl => "UIDL",
+            Self::User => "USER",
+            Self::Utf8 => "UTF8",
+        }
+    }
+
     /// Whether a command in the wrong state and with wrong arguments is refused for its state.
     pub(crate) fn minds_state_first(self) -> bool {
         matches!(self, Self::Apop | Self::Auth | Self::List | Self::Pass | Self::Stls | Self::Uidl | Self::User)
@@ -120,6 +143,16 @@ pub(crate) enum Parsed {
     BadArguments(Verb),
     /// No command that we know.
     Unknown,
+}
+
+impl Parsed {
+    /// What an observer is told that was given.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Command(verb, _) | Self::BadArguments(verb) => verb.name(),
+            Self::Unknown => "UNKNOWN",
+        }
+    }
 }
 
 /// Understands a line, which is given without its end. Blanks before the command and after its arguments do not
