@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use pillarbox_proto_core::connection::TlsMode;
 
+use crate::server_id::ServerId;
 use crate::wire::limits::{FrameLimits, ParseLimits};
 
 /// Settings of an IMAP service. One value serves all its connections.
@@ -22,7 +23,8 @@ pub struct Config {
     pub tls_mode: TlsMode,
     /// Take passwords in plain text on connections that nothing protects. Off, LOGINDISABLED is shown there.
     pub allow_plaintext: bool,
-    /// Refuse the LOGIN command always, also under TLS.
+    /// Refuse the LOGIN command always, also under TLS, and show LOGINDISABLED to everybody who has not logged in.
+    /// AUTHENTICATE is not touched by it.
     pub login_disabled: bool,
     /// Which form of non-synchronizing literals is offered (RFC 7888).
     pub literal_mode: LiteralMode,
@@ -30,8 +32,8 @@ pub struct Config {
     pub append_limit: Option<u64>,
     /// What the greeting says after its capabilities.
     pub greeting: String,
-    /// What ID answers (RFC 2971, section 3.3): names and values; none answers NIL.
-    pub id_fields: Vec<(String, String)>,
+    /// What ID answers (RFC 2971, section 3.3); without fields, NIL.
+    pub id_fields: ServerId,
     /// Limits.
     pub limits: Limits,
     /// Time limits.
@@ -49,7 +51,9 @@ impl Default for Config {
             literal_mode: LiteralMode::Plus,
             append_limit: Some(64 << 20),
             greeting: "Pillarbox ready".into(),
-            id_fields: vec![("name".into(), "Pillarbox".into()), ("version".into(), env!("CARGO_PKG_VERSION").into())],
+            // Two short fields of different names are within the bounds.
+            id_fields: ServerId::new([("name", "Pillarbox"), ("version", env!("CARGO_PKG_VERSION"))])
+                .unwrap_or_default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
         }
@@ -100,7 +104,7 @@ impl Default for Limits {
     }
 }
 
-/// When a session ends by itself, or speaks by itself.
+/// When a session ends by itself, or speaks by itself. `None`, like zero, is never.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Timeouts {

@@ -50,6 +50,8 @@ pub struct ImapConversation {
 /// How the server wants the session to end.
 struct Leave {
     text: Arc<str>,
+    /// The service is closed for now, which is said with it.
+    closed: bool,
     /// Not even a command that reads is waited for.
     now: bool,
 }
@@ -62,7 +64,19 @@ enum Kind {
 }
 
 impl ImapConversation {
-    /// A conversation that begins with a greeting and waits for a login.
+    /// A conversation with a client that has connected, as the connection says:
+    ///
+    /// * It begins with a greeting, and waits for a login.
+    /// * Where [`Connection::preauth`] names the client, it begins logged in, with a PREAUTH greeting (RFC 9051, section
+    ///   7.1.4). If that user has no account, or may not come in, the greeting is the usual one, so that the client
+    ///   can log in as somebody else; if the store is down, it is BYE. With [`Connection::preauth_only`], either ends the
+    ///   connection without a byte. A connection that has to be secured first
+    ///   ([`TlsMode::Required`](pillarbox_proto_core::connection::TlsMode::Required)) has the usual greeting, too: after
+    ///   PREAUTH there is no STARTTLS. Wherever else nothing protects the bytes, it is the operator who has chosen to
+    ///   believe who the client is.
+    /// * Where [`Connection::notice`] has a word for everybody, it follows the greeting: `* OK [ALERT]`. It is not said
+    ///   again after STARTTLS.
+    /// * Where the service is closed ([`Connection::closed`]), BYE takes the place of all that.
     ///
     /// `now` is the time by the clock that will drive it.
     #[must_use]
@@ -73,41 +87,7 @@ impl ImapConversation {
         connection: Connection,
         now: Instant,
     ) -> Self {
-        let mut this = Self::silent(config, env, backend, connection, now);
-        let session = &mut this.session;
-        let capabilities = session.capabilities();
-        let code = Code::Capability(&capabilities);
-        encode::untagged(session.output.tail_mut(), Condition::Ok, Some(&code), &session.config.greeting);
-        this
-    }
-
-    /// A conversation whose client is known from elsewhere: it begins logged in, with a PREAUTH greeting
-    /// (RFC 9051, section 7.1.4), or with BYE if the account can't be opened.
-    #[must_use]
-    pub fn preauth(
-        config: Arc<Config>,
-        env: Arc<dyn Env>,
-        backend: Arc<dyn Backend>,
-        connection: Connection,
-        identity: Identity,
-        now: Instant,
-    ) -> Self {
-        let mut this = Self::silent(config, env, Arc::clone(&backend), connection, now);
-        let (port, connection) = (this.session.port.clone(), Arc::clone(&this.session.connection));
-        let future = Box::pin(login::preauth(port, backend, connection, identity));
-        this.kind = Kind::Preauth;
-        this.work = Some(Work { future, mode: Mode::Wait, changes: false });
-        this
-    }
-
-    fn silent(
-        config: Arc<Config>,
-        env: Arc<dyn Env>,
-        backend: Arc<dyn Backend>,
-        connection: Connection,
-        now: Instant,
-    ) -> Self {
-        Self {
+        let mut this = Self {
             session: Session::new(config, env, backend, Arc::new(connection), now),
             work: None,
             verdict: None,
@@ -118,6 +98,41 @@ impl ImapConversation {
             gone: false,
             leave: None,
             alerts: Vec::new(),
+        };
+        this.begin();
+        this
+    }
+
+    /// As [`new`](Self::new), with a client that is known from elsewhere: [`Connection::preauth`] is set to this identity.
+    #[must_use]
+    pub fn preauth(
+        config: Arc<Config>,
+        env: Arc<dyn Env>,
+        backend: Arc<dyn Backend>,
+        mut connection: Connection,
+        identity: Identity,
+        now: Instant,
+    ) -> Self {
+        connection.preauth = Some(identity);
+        Self::new(config, env, backend, connection, now)
+    }
+
+    /// The first word of the session, or the work that leads to it.
+    fn begin(&mut self) {
+        let session = &mut self.session;
+        let connection = Arc::clone(&session.connection);
+        if let Some(text) = &connection.closed {
+            return session.bye_closed(text);
+        }
+        match &connection.preauth {
+            Some(identity) if !session.needs_tls() => {
+                let (port, backend) = (session.port.clone(), Arc::clone(&session.backend));
+                let future = Box::pin(login::preauth(port, backend, Arc::clone(&connection), identity.clone()));
+                self.kind = Kind::Preauth;
+                self.work = Some(Work { future, mode: Mode::Wait, changes: false });
+            }
+            _ if connection.preauth_only => session.end(Next::Close),
+            _ => session.greet(Condition::Ok),
         }
     }
 
@@ -294,11 +309,13 @@ impl ImapConversation {
         }
         // A login that has failed has failed, however the client has ended the exchange.
         let completion = self.verdict.take().filter(|_| !completion.is_failed_login()).unwrap_or(completion);
-        match self.kind {
+        match std::mem::replace(&mut self.kind, Kind::Command) {
+            Kind::Preauth if completion.condition == Condition::Ok => {}
+            Kind::Preauth if session.connection.preauth_only => session.end(Next::Close),
+            Kind::Preauth if completion.is_about_the_user() => session.greet(Condition::Ok),
             Kind::Preauth => {
-                if completion.condition != Condition::Ok {
-                    session.bye(&completion.text);
-                }
+                let code = completion.code.as_ref().map(OwnedCode::code);
+                session.bye_with(code.as_ref(), &completion.text);
             }
             Kind::Login if session.is_authenticated() => {
                 // Saves the client a round trip (RFC 9051, section 7.1: CAPABILITY).
@@ -331,20 +348,23 @@ impl ImapConversation {
         }
         // A change is brought to its end first, and so is a reply that has begun. A login that waits for its client is
         // neither. After BYE nothing is said, nor between the answer to STARTTLS and TLS.
+        // Nor is an account that is opened before anything has been said.
+        let silent = self.kind == Kind::Preauth && !self.session.is_authenticated();
         let leaves = |work: &Work| match work.mode {
             Mode::Idle => true,
+            Mode::Wait if silent => self.leave.is_some(),
             Mode::Sasl => self.leave.is_some() && self.session.port.is_hungry(),
             Mode::Wait | Mode::Message { .. } => false,
         };
         if self.session.ending().is_some() || self.session.is_mid_response() || !self.work.as_ref().is_none_or(leaves) {
             return;
         }
-        for text in self.alerts.drain(..) {
+        for text in self.alerts.drain(..).filter(|_| !silent) {
             encode::untagged(self.session.output.tail_mut(), Condition::Ok, Some(&Code::Alert), &text);
         }
         if let Some(leave) = self.leave.take() {
             self.drop_work();
-            self.session.bye(&leave.text);
+            if leave.closed { self.session.bye_closed(&leave.text) } else { self.session.bye(&leave.text) }
         }
     }
 
@@ -416,10 +436,13 @@ impl Conversation for ImapConversation {
 
     fn handle_control(&mut self, control: Control, _now: Instant) {
         match control {
-            Control::Kick { text } => self.leave = Some(Leave { text, now: true }),
-            // It is no reason to stay longer than a kick allows.
+            Control::Kick { text } => self.leave = Some(Leave { text, closed: false, now: true }),
+            // They are no reason to stay longer than a kick allows.
             Control::Shutdown { text } => {
-                self.leave.get_or_insert(Leave { text, now: false });
+                self.leave.get_or_insert(Leave { text, closed: false, now: false });
+            }
+            Control::Unavailable { text } => {
+                self.leave.get_or_insert(Leave { text, closed: true, now: false });
             }
             Control::Alert(text) => self.alerts.push(text),
             _ => {}

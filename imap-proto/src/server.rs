@@ -55,14 +55,16 @@ impl ImapService {
         Self { backend, config: Arc::new(config), env }
     }
 
-    /// A conversation with a client that has connected at this time: it is greeted and has to log in.
+    /// A conversation with a client that has connected at this time: it is greeted, and has to log in unless the
+    /// connection says who it is. See [`ImapConversation::new`].
     #[must_use]
     pub fn connect(&self, connection: Connection, now: Instant) -> ImapConversation {
         let (config, env, backend) = self.parts();
         ImapConversation::new(config, env, backend, connection, now)
     }
 
-    /// A conversation with a client that is known from elsewhere: it is greeted with PREAUTH (RFC 9051, section 7.1.4).
+    /// A conversation with a client that is known from elsewhere: it is greeted with PREAUTH (RFC 9051, section 7.1.4),
+    /// under the conditions that [`ImapConversation::new`] has for it.
     #[must_use]
     pub fn connect_as(&self, identity: Identity, connection: Connection, now: Instant) -> ImapConversation {
         let (config, env, backend) = self.parts();

@@ -187,3 +187,16 @@ fn a_shutdown_waits_for_the_command() {
     shutdown(&mut client);
     assert_eq!(poll(&mut client), Poll::Ready(Next::Abort));
 }
+
+#[test]
+fn a_service_that_is_closed_ends_a_session_after_the_command_that_runs_now() {
+    let large = [b"Subject: x\r\n\r\n".as_slice(), &b"0123456789\r\n".repeat(100_000)].concat();
+    let backend = backend(1, &large);
+    let mut client = selected(&backend);
+    say(&mut client, b"c FETCH 1 BODY.PEEK[]\r\nd CREATE Never\r\n");
+    client.conversation.handle_control(Control::Unavailable { text: "down for work".into() }, client.now);
+    let said = client.drive();
+    assert_eq!(client.next, Some(Next::Close));
+    assert!(said.ends_with(b")\r\nc OK FETCH completed\r\n* BYE [ALERT] down for work\r\n"));
+    assert!(!backend.mailboxes("alice").unwrap().iter().any(|name| name.as_str() == "Never"));
+}

@@ -66,6 +66,18 @@ impl Completion {
         matches!(self.code, Some(OwnedCode::Plain(AuthenticationFailed | AuthorizationFailed | Expired)))
     }
 
+    /// Whether, as the end of a login that the client did not ask for, it says that this user does not come in, and that
+    /// another one may. Otherwise nobody comes in now.
+    pub(crate) fn is_about_the_user(&self) -> bool {
+        use Code::{AuthenticationFailed, AuthorizationFailed, ContactAdmin, Expired, NoPerm, PrivacyRequired};
+        matches!(
+            self.code,
+            Some(OwnedCode::Plain(
+                AuthenticationFailed | AuthorizationFailed | ContactAdmin | Expired | NoPerm | PrivacyRequired
+            ))
+        )
+    }
+
     /// The answer where naming a missing mailbox means that creating it would help (RFC 9051, section 7.1).
     pub(crate) fn try_create(error: Error) -> Self {
         match error {

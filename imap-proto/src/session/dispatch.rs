@@ -283,8 +283,8 @@ impl Session {
     // The commands.
 
     fn id(&mut self, id: &IdFields<'_>) -> Outcome {
-        let _ = id;
-        let fields = self.config.id_fields.iter().map(|(name, value)| (name.as_str(), Some(value.as_str())));
+        self.identified(id);
+        let fields = self.config.id_fields.iter().map(|(name, value)| (name, Some(value)));
         encode::id(self.output.tail_mut(), fields);
         self.after("ID completed")
     }
@@ -301,12 +301,16 @@ impl Session {
     }
 
     fn login(&mut self, login: &Login<'_>) -> Outcome {
-        if self.needs_tls() {
-            return Err(Completion::no("LOGIN is disabled: use STARTTLS first").with(Code::PrivacyRequired));
-        }
         if !self.takes_login() {
             let refusal = Completion::no("LOGIN is disabled here");
-            return Err(if self.takes_plaintext() { refusal } else { refusal.with(Code::PrivacyRequired) });
+            // Where TLS would not help either, nobody is told to try it.
+            return Err(match () {
+                () if self.config.login_disabled || !self.backend.questions().password => refusal,
+                () if self.offers_starttls() => {
+                    Completion::no("LOGIN is disabled: use STARTTLS first").with(Code::PrivacyRequired)
+                }
+                () => refusal.with(Code::PrivacyRequired),
+            });
         }
         let user = login.userid.value().into_owned();
         let password = Secret::new(login.password.expose().into_owned());

@@ -5,6 +5,7 @@
 
 pub(crate) mod capability;
 pub(crate) mod dispatch;
+mod identify;
 mod pieces;
 mod respond;
 mod timers;
@@ -25,7 +26,7 @@ use crate::config::{Config, LiteralMode};
 use crate::service::completion::{Completion, Condition, OwnedCode};
 use crate::service::select::SelectedMailbox;
 use crate::service::{CommandFuture, Context, port::Port};
-use crate::wire::encode;
+use crate::wire::encode::{self, Code};
 use crate::wire::framer::Framer;
 use crate::wire::limits::FrameLimits;
 use pieces::Pending;
@@ -61,6 +62,7 @@ pub(crate) struct Session {
     /// A FETCH response has been begun and not ended.
     row_open: bool,
     timers: timers::Timers,
+    identified: identify::Identified,
 }
 
 /// The selected mailbox.
@@ -139,6 +141,7 @@ impl Session {
             pending: None,
             row_open: false,
             timers,
+            identified: identify::Identified::default(),
         };
         session.set_limits();
         session
@@ -165,7 +168,7 @@ impl Session {
     }
 
     /// Whether every login has to wait for STARTTLS.
-    fn needs_tls(&self) -> bool {
+    pub(crate) fn needs_tls(&self) -> bool {
         self.config.tls_mode == TlsMode::Required && !self.connection.is_secure()
     }
 
@@ -208,10 +211,31 @@ impl Session {
         }
     }
 
+    /// The greeting, and after it the word that there is for everybody (RFC 9051, section 7.1: OK, PREAUTH).
+    pub(crate) fn greet(&mut self, condition: Condition) {
+        let capabilities = self.capabilities();
+        let out = self.output.tail_mut();
+        encode::untagged(out, condition, Some(&Code::Capability(&capabilities)), &self.config.greeting);
+        if let Some(notice) = self.connection.notice.as_ref().filter(|notice| !notice.is_empty()) {
+            encode::untagged(out, Condition::Ok, Some(&Code::Alert), notice);
+        }
+    }
+
     /// Says goodbye and ends the session.
     pub(crate) fn bye(&mut self, text: &str) {
+        self.bye_with(None, text);
+    }
+
+    /// The same as the operator has closed the service for now.
+    pub(crate) fn bye_closed(&mut self, text: &str) {
+        let text = if text.is_empty() { "The service is closed for the time being" } else { text };
+        self.bye_with(Some(&Code::Alert), text);
+    }
+
+    /// Says goodbye with a response code, and ends the session.
+    pub(crate) fn bye_with(&mut self, code: Option<&Code<'_>>, text: &str) {
         if self.ending.is_none() || self.ending == Some(Next::Upgrade(Layer::Tls)) {
-            encode::untagged(self.output.tail_mut(), Condition::Bye, None, text);
+            encode::untagged(self.output.tail_mut(), Condition::Bye, code, text);
             self.end(Next::Close);
         }
     }

@@ -65,10 +65,7 @@ impl Session {
                 self.identity = Some(identity);
                 self.set_limits();
                 if preauth {
-                    let capabilities = self.capabilities();
-                    let code = Code::Capability(&capabilities);
-                    let greeting = &self.config.greeting;
-                    encode::untagged(self.output.tail_mut(), Condition::PreAuth, Some(&code), greeting);
+                    self.greet(Condition::PreAuth);
                 }
             }
             Reply::Opened(opening) => self.opened(*opening),

@@ -103,6 +103,7 @@ impl Session {
     }
 }
 
+/// No time at all is no limit: it would end every session, or make it speak without end.
 fn later(from: Instant, after: Duration) -> Option<Instant> {
-    from.checked_add(after)
+    from.checked_add(after).filter(|_| !after.is_zero())
 }

@@ -13,7 +13,11 @@
 //! |
 //! |Hi!
 //! @plaintext               the connection is not protected
+//! @tls                     TLS stands from the first byte
 //! @preauth alice           the client is known from elsewhere
+//! @preauth-only            nobody else is wanted
+//! @notice text   @closed text      what the connection has for everybody
+//! @id name value           a field of the server's ID, in place of those that it has by itself
 //! @set literal-minus       other settings: see `setting`
 //! C: a LOGIN alice secret
 //! S: a OK [CAPABILITY ...] LOGIN completed
@@ -27,7 +31,7 @@
 //! ! delete alice Work  ! rename alice Work Play  ! recreate alice Work  ! create alice Work
 //! ! readonly alice Work  ! readwrite alice Work  ! forget alice INBOX
 //! ! fail Commit OverQuota  the store fails this call from now on; `! heal` ends it
-//! ! shutdown text  ! kick text  ! alert text            the server has something to say to all sessions
+//! ! shutdown text  ! kick text  ! alert text  ! unavailable text      the server has something to say to all sessions
 //! T 30m                    time passes
 //! TLS                      session 1 has asked for TLS, and now it stands (TLS2: session 2)
 //! eof                      session 1 will send no more (eof2: session 2)
@@ -42,7 +46,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pillarbox_imap_proto::{Config, ImapService, LiteralMode};
+use pillarbox_imap_proto::{Config, ImapService, LiteralMode, ServerId};
 use pillarbox_proto_core::auth::{Identity, TokenRefusal};
 use pillarbox_proto_core::backend::{Access, Backend, Error, StoreOp};
 use pillarbox_proto_core::connection::{ChannelBinding, Connection, SessionId, TlsInfo, TlsMode};
@@ -58,7 +62,12 @@ pub struct Transcript {
     setup: Vec<Vec<String>>,
     steps: Vec<(usize, Step)>,
     protected: bool,
+    encrypted: bool,
     preauth: Option<String>,
+    preauth_only: bool,
+    notice: Option<String>,
+    closed: Option<String>,
+    id: Vec<(String, String)>,
     settings: Vec<String>,
     /// The file, for [`record`](Self::record).
     path: PathBuf,
@@ -92,7 +101,12 @@ impl Transcript {
             setup: Vec::new(),
             steps: Vec::new(),
             protected: true,
+            encrypted: false,
             preauth: None,
+            preauth_only: false,
+            notice: None,
+            closed: None,
+            id: Vec::new(),
             settings: Vec::new(),
             path: path.to_owned(),
             lines: text.lines().map(String::from).collect(),
@@ -148,7 +162,12 @@ impl Transcript {
             let words: Vec<_> = directive.split(' ').filter(|word| !word.is_empty()).map(String::from).collect();
             match words[0].as_str() {
                 "plaintext" => self.protected = false,
+                "tls" => (self.protected, self.encrypted) = (false, true),
                 "preauth" => self.preauth = Some(words[1].clone()),
+                "preauth-only" => self.preauth_only = true,
+                "notice" => self.notice = Some(text_of(directive)),
+                "closed" => self.closed = Some(text_of(directive)),
+                "id" => self.id.push((words[1].clone(), words[2..].join(" "))),
                 "set" => self.settings.push(words[1].clone()),
                 _ => self.setup.push(vec![directive.to_owned()]),
             }
@@ -192,6 +211,9 @@ impl Transcript {
     fn config(&self) -> Config {
         let mut config = Config::default();
         config.tls_mode = TlsMode::OnDemand;
+        if !self.id.is_empty() {
+            config.id_fields = ServerId::new(self.id.iter().cloned()).unwrap();
+        }
         for setting in &self.settings {
             match setting.as_str() {
                 "literal-minus" => config.literal_mode = LiteralMode::Minus,
@@ -200,10 +222,22 @@ impl Transcript {
                 "no-tls" => config.tls_mode = TlsMode::No,
                 "tls-required" => config.tls_mode = TlsMode::Required,
                 "tls-connection" => config.tls_mode = TlsMode::Connection,
+                "no-timeouts" => {
+                    (config.timeouts.login, config.timeouts.idle, config.timeouts.heartbeat) = (None, None, None);
+                }
+                "zero-timeouts" => {
+                    let zero = Some(Duration::ZERO);
+                    (config.timeouts.login, config.timeouts.idle, config.timeouts.heartbeat) = (zero, zero, zero);
+                }
+                "short-timeouts" => {
+                    config.timeouts.login = Some(Duration::from_secs(5));
+                    config.timeouts.idle = Some(Duration::from_secs(60));
+                    config.timeouts.heartbeat = Some(Duration::from_secs(20));
+                }
                 "append-limit-100" => config.append_limit = Some(100),
                 "append-limit-none" => config.append_limit = None,
                 "client-certificate" | "channel-binding" => {}
-                "no-id" => config.id_fields.clear(),
+                "no-id" => config.id_fields = ServerId::default(),
                 "discard-1000" => config.limits.frame_after_login.discard = 1000,
                 other => panic!("{}: unknown setting {other}", self.name),
             }
@@ -412,17 +446,17 @@ impl Transcript {
     }
 
     fn player(&self, backend: &MemoryBackend, plain: bool) -> Player {
-        let connection = if self.protected { secure_connection() } else { Connection::new(SessionId::new(1)) };
+        let mut connection = if self.protected { secure_connection() } else { Connection::new(SessionId::new(1)) };
+        connection.tls = self.encrypted.then(|| Arc::new(self.tls()));
+        connection.preauth = self.preauth.clone().map(Identity::new);
+        connection.preauth_only = self.preauth_only;
+        connection.notice = self.notice.clone().map(Arc::from);
+        connection.closed = self.closed.clone().map(Arc::from);
         let backend: Arc<dyn Backend> =
             if plain { Arc::new(Plain(backend.clone())) } else { Arc::new(backend.clone()) };
-        let client = match &self.preauth {
-            None => Client::over(backend, self.config(), connection),
-            Some(user) => {
-                let now = Instant::now();
-                let service = ImapService::new(backend, self.config(), env());
-                Client::of(service.connect_as(Identity::new(user.clone()), connection, now), now)
-            }
-        };
+        let now = Instant::now();
+        let service = ImapService::new(backend, self.config(), env());
+        let client = Client::of(service.connect(connection, now), now);
         Player { client, waiting: Vec::new(), said: Vec::new() }
     }
 }
@@ -493,6 +527,12 @@ fn unescape(text: &str) -> Vec<u8> {
     octets
 }
 
+/// What a directive has after its name, with octets escaped as in the lines of clients.
+fn text_of(directive: &str) -> String {
+    let text = directive.split_once(' ').map_or("", |(_, text)| text);
+    String::from_utf8(unescape(text)).unwrap()
+}
+
 fn flags(text: &str) -> Flags {
     let mut flags = Flags::NONE;
     for word in text.split(' ').filter(|word| !word.is_empty()) {
@@ -524,7 +564,7 @@ fn uids(text: &str) -> UidSet {
 
 fn elsewhere(backend: &MemoryBackend, sessions: &mut BTreeMap<usize, Player>, words: &[String], place: &str) {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let control = |text: &[&str]| -> Arc<str> { text.join(" ").into() };
+    let control = |text: &[&str]| -> Arc<str> { String::from_utf8(unescape(&text.join(" "))).unwrap().into() };
     match words.as_slice() {
         ["deliver", user, mailbox, content] => {
             let content = content.replace("\\r", "\r").replace("\\n", "\n");
@@ -562,6 +602,13 @@ fn elsewhere(backend: &MemoryBackend, sessions: &mut BTreeMap<usize, Player>, wo
             for player in sessions.values_mut() {
                 let now = player.client.now;
                 player.client.conversation.handle_control(Control::Kick { text: Arc::clone(&text) }, now);
+            }
+        }
+        ["unavailable", text @ ..] => {
+            let text = control(text);
+            for player in sessions.values_mut() {
+                let now = player.client.now;
+                player.client.conversation.handle_control(Control::Unavailable { text: Arc::clone(&text) }, now);
             }
         }
         ["alert", text @ ..] => {
