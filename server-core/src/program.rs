@@ -132,10 +132,9 @@ async fn read_line(output: &mut ChildStdout) -> io::Result<Option<(Vec<u8>, usiz
 }
 
 fn spawn(words: &[String], output: Stdio) -> Result<Child, ProgramError> {
-    let (program, arguments) = words.split_first().ok_or_else(|| ProgramError::Start {
-        program: String::new(),
-        error: io::ErrorKind::InvalidInput.into(),
-    })?;
+    let (program, arguments) = words
+        .split_first()
+        .ok_or_else(|| ProgramError::Start { program: String::new(), error: io::ErrorKind::InvalidInput.into() })?;
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(output).stderr(Stdio::null()).process_group(0).env_clear();
     for name in PASSED_ON {
