@@ -1,8 +1,9 @@
 //! What is known about a client's connection.
 
+use std::any::Any;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls_pki_types::CertificateDer;
 
@@ -54,6 +55,8 @@ pub struct Connection {
     pub proxy_id: Option<Arc<str>>,
     /// Is told what happens in the session.
     pub observer: Option<Arc<dyn Observer>>,
+    /// See [`keep`](Self::keep).
+    kept: Arc<Kept>,
 }
 
 impl Connection {
@@ -75,10 +78,57 @@ impl Connection {
         self.proxied.map(|(_, server)| server).or(self.local)
     }
 
+    /// Keeps a value until the connection ends in whatever way: until the last clone of this `Connection` is dropped. It
+    /// takes the place of a value of the same type that was kept before, which is dropped first.
+    ///
+    /// So a backend that counts sessions has something that lives as long as one, though it is asked to open an account
+    /// only once: what it keeps here gives back in its `Drop` what the session has taken.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use pillarbox_proto_core::Connection;
+    ///
+    /// let slots = Arc::new(());
+    /// let connection = Connection::default();
+    /// connection.keep(Arc::clone(&slots));
+    /// assert_eq!(Arc::strong_count(&slots), 2);
+    /// drop(connection);
+    /// assert_eq!(Arc::strong_count(&slots), 1);
+    /// ```
+    pub fn keep<T: Any + Send + Sync>(&self, value: T) {
+        self.let_go::<T>();
+        self.kept.lock().push(Box::new(value));
+    }
+
+    /// Drops the value of this type that is [kept](Self::keep), if there is one.
+    pub fn let_go<T: Any + Send + Sync>(&self) {
+        let mut kept = self.kept.lock();
+        let value = kept.iter().position(|value| (**value).is::<T>()).map(|at| kept.swap_remove(at));
+        // Its `drop` may come here again.
+        drop(kept);
+        drop(value);
+    }
+
     /// Whether secrets may pass: under TLS, or protected from outside.
     #[must_use]
     pub fn is_secure(&self) -> bool {
         self.tls.is_some() || self.externally_secured
+    }
+}
+
+/// What lives as long as a connection.
+#[derive(Default)]
+struct Kept(Mutex<Vec<Box<dyn Any + Send + Sync>>>);
+
+impl Kept {
+    fn lock(&self) -> MutexGuard<'_, Vec<Box<dyn Any + Send + Sync>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} values", self.lock().len())
     }
 }
 
@@ -189,6 +239,25 @@ impl fmt::Debug for ChannelBinding {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_kept_lives_as_long_as_the_last_clone() {
+        let (one, two, other) = (Arc::new(1_u8), Arc::new(2_u8), Arc::new("text"));
+        let connection = Connection::default();
+        connection.keep(Arc::clone(&one));
+        connection.keep(Arc::clone(&other));
+        connection.clone().keep(Arc::clone(&two));
+        let counts = || [Arc::strong_count(&one), Arc::strong_count(&two), Arc::strong_count(&other)];
+        assert_eq!(counts(), [1, 2, 2], "one of each type");
+        let clone = connection.clone();
+        drop(connection);
+        assert_eq!(counts(), [1, 2, 2]);
+        clone.let_go::<Arc<u8>>();
+        clone.let_go::<Arc<u8>>();
+        assert_eq!(counts(), [1, 1, 2]);
+        drop(clone);
+        assert_eq!(counts(), [1, 1, 1]);
+    }
 
     #[test]
     fn session_names_are_eight_distinct_characters() {

@@ -107,6 +107,7 @@ pub mod access;
 pub mod control;
 mod drive;
 mod gate;
+pub mod limits;
 mod listener;
 mod network;
 pub mod preauth;

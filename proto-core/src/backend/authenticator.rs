@@ -112,6 +112,29 @@ pub trait Authenticator: Send + Sync {
     async fn shared_secret(&self, _connection: &Connection, _user: &str) -> Result<Option<Secret>> {
         Ok(None)
     }
+
+    /// A login has failed, and the client is about to be told so. Awaited for every way to log in, whenever the client
+    /// did not prove who it is; not when the store is down, or when the client has cancelled.
+    ///
+    /// Here a backend can count failures, and let time pass to slow down who guesses: the client gets its answer when
+    /// this returns. `user` is the name that the login was tried with, where the way to log in tells it; nothing about
+    /// this call may depend on whether there is such a user. The future may be dropped, when the client goes away.
+    ///
+    /// Default: the client is told at once.
+    async fn login_refused(&self, _connection: &Connection, _user: Option<&str>) -> OnRefusal {
+        OnRefusal::Answer
+    }
+}
+
+/// What is to be done with a client whose login has failed: [`Authenticator::login_refused`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnRefusal {
+    /// It is told, and may try again.
+    #[default]
+    Answer,
+    /// The connection is dropped without an answer.
+    Drop,
 }
 
 /// Which questions an [`Authenticator`] answers; the capabilities shown to clients follow from it.

@@ -35,7 +35,7 @@ pub use account::{
     RenameRequest, Snapshot, Status, StatusItems, StatusRequest,
 };
 pub use append::{Append, AppendMessage, AppendRequest, Appended, CommitOptions};
-pub use authenticator::{Authenticator, Questions, ScramHash, ScramKeys};
+pub use authenticator::{Authenticator, OnRefusal, Questions, ScramHash, ScramKeys};
 pub use changes::{Changes, ChangesRequest, Fate};
 pub use defaults::{copy_by_append, expunge_moved};
 pub use error::{BoxError, Error, Result};
