@@ -131,7 +131,11 @@ impl Default for Limits {
     }
 }
 
-/// When a session ends by itself. Deletions are not carried out then (RFC 1939, section 3).
+/// When a session ends by itself. `None`, like zero, is never.
+///
+/// Deletions are not carried out then (RFC 1939, section 3). The client is told (`-ERR Session timed out`), which the
+/// standard advises against, as some programs would take it for the answer to their next command: that is an answer
+/// which says what has happened, where a closed connection would look like a fault of the network.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Timeouts {

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pillarbox_pop3_proto::Config;
+use pillarbox_proto_core::Signal;
 use pillarbox_proto_core::connection::TlsMode;
 use pillarbox_proto_core::conversation::{Control, Conversation, Layer, Next};
 use pillarbox_proto_core::memory::{Call, MemoryBackend, Outcome};
@@ -200,7 +201,7 @@ fn a_client_that_takes_nothing_times_out_and_one_that_is_slow_does_not() {
 #[test]
 fn a_slow_store_is_not_the_clients_fault() {
     let store = memory(1);
-    let signal = Arc::new(pillarbox_proto_core::Signal::new(0));
+    let signal = Arc::new(Signal::new(0));
     let gate = Arc::clone(&signal);
     store.hook(move |call| match call {
         Call::Open => Outcome::proceed().wait_beyond(Arc::clone(&gate), 0),
@@ -260,4 +261,41 @@ fn secrets_do_not_show_in_debug_output() {
     client.say("USER tim\r\n");
     client.conversation.read_buf().unwrap().extend_from_slice(b"PASS tanstaaf\r\n");
     assert!(!format!("{:?}", client.conversation).contains("tanstaaf"));
+}
+
+#[test]
+fn a_service_that_is_closed_hears_no_more_commands() {
+    let store = memory(2);
+    let mut client = Client::connect(Arc::new(store.clone()), config());
+    client.say(LOGIN);
+    let gate = Arc::new(Signal::new(0));
+    let waits = Arc::clone(&gate);
+    store.hook(move |_| Outcome::proceed().wait_beyond(Arc::clone(&waits), 0));
+    client.send(b"DELE 1\r\nRETR 2\r\nDELE 2\r\nQUIT\r\n");
+    client.conversation.handle_control(Control::Unavailable { text: "Down".into() }, client.now);
+    client.settle();
+    assert_eq!(client.heard(), "+OK Message 1 marked\r\n", "the command that runs is waited for");
+    gate.raise();
+    client.settle();
+    let said = "+OK 18 octets\r\nSubject: 2\r\n\r\n..2\r\n.\r\n-ERR [SYS/TEMP] Down\r\n";
+    assert_eq!(client.heard(), said);
+    assert_eq!(client.asked, Some(Next::Close));
+    assert_eq!(store.messages("tim", "INBOX").unwrap().len(), 2);
+}
+
+#[test]
+fn deletions_that_have_begun_are_finished_when_the_service_is_closed() {
+    let store = memory(1);
+    let mut client = Client::connect(Arc::new(store.clone()), config());
+    client.say(LOGIN);
+    let gate = Arc::new(Signal::new(0));
+    let waits = Arc::clone(&gate);
+    store.hook(move |_| Outcome::proceed().wait_beyond(Arc::clone(&waits), 0));
+    client.send(b"DELE 1\r\nQUIT\r\n");
+    client.conversation.handle_control(Control::Unavailable { text: "Down".into() }, client.now);
+    gate.raise();
+    client.settle();
+    assert_eq!(client.heard(), "+OK Message 1 marked\r\n+OK Bye\r\n");
+    assert_eq!(client.asked, Some(Next::Close));
+    assert_eq!(store.messages("tim", "INBOX").unwrap().len(), 0);
 }

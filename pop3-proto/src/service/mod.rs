@@ -48,6 +48,10 @@ impl Pop3Service {
 
     /// A client has connected. In [`TlsMode::Connection`](pillarbox_proto_core::connection::TlsMode::Connection) the
     /// handshake is done already, and the connection says so.
+    ///
+    /// Where the service is closed ([`Connection::closed`]), `-ERR [SYS/TEMP]` takes the place of the greeting, and the
+    /// connection ends. POP3 has no way to greet a client as known, nor to say what was not asked for:
+    /// [`Connection::preauth`] and [`Connection::notice`] are without effect.
     #[must_use]
     pub fn connect(&self, connection: Connection, now: Instant) -> Pop3Conversation {
         let questions = self.backend.questions();
@@ -311,7 +315,7 @@ impl Conversation for Pop3Conversation {
 
     fn handle_control(&mut self, control: Control, _now: Instant) {
         match control {
-            Control::Shutdown { text } => self.session.end_soon(text),
+            Control::Shutdown { text } | Control::Unavailable { text } => self.session.end_soon(text),
             // Nothing that reads is worth waiting for, but a change is carried to its end, and answered.
             Control::Kick { text } if self.running.as_ref().is_some_and(|running| running.change) => {
                 self.session.end_soon(text);

@@ -26,7 +26,7 @@ pub(crate) struct Offer {
 
 impl Offer {
     pub(crate) fn new(config: &Config, questions: &Questions, connection: &Connection) -> Self {
-        let tls_first = config.tls_mode == TlsMode::Required && connection.tls.is_none();
+        let tls_first = config.tls_mode == TlsMode::Required && !connection.is_secure();
         let mechanisms = if tls_first { Vec::new() } else { offered(questions, connection, config.allow_plaintext) };
         Self {
             tls_first,
@@ -68,8 +68,11 @@ impl Offer {
         if self.stls && login {
             output.put(b"STLS\r\n");
         }
-        // Both are told of in both states (RFC 6856, sections 2 and 3.1), and names in UTF-8 are taken from the start.
-        output.put(b"UTF8 USER\r\n");
+        // Both are told of in both states (RFC 6856, sections 2 and 3.1), and names in UTF-8 are taken from the start. UTF8
+        // is refused while STLS is due, which must not follow it.
+        if !self.tls_first {
+            output.put(b"UTF8 USER\r\n");
+        }
         if !config.languages.is_empty() {
             output.put(b"LANG\r\n");
         }

@@ -212,8 +212,7 @@ impl Session {
             return Progress::Worked;
         }
         if let Some(text) = self.ending.take() {
-            self.refuse(&Refusal::with(Code::SysTemp, Phrase::from(Text::Plain).word(text.to_string())));
-            self.close();
+            self.end_with(&text);
             return Progress::Worked;
         }
         if !self.greeted {
@@ -358,6 +357,16 @@ impl Session {
         self.timing.active(now);
     }
 
+    /// Says that the service is not there for now, and ends the session. Deletions are not carried out.
+    fn end_with(&mut self, text: &str) {
+        let phrase = match text {
+            "" => Text::Closed.into(),
+            text => Phrase::from(Text::Plain).word(text.to_owned()),
+        };
+        self.refuse(&Refusal::with(Code::SysTemp, phrase));
+        self.close();
+    }
+
     /// Ends the session in an orderly way, unless it is past that.
     fn close(&mut self) {
         if self.ask != Some(Ask::Abort) {
@@ -374,6 +383,9 @@ impl Session {
 
     fn greet(&mut self) {
         self.greeted = true;
+        if let Some(text) = self.connection.closed.clone() {
+            return self.end_with(&text);
+        }
         self.tell_state("AUTHORIZATION");
         if !self.questions.shared_secret {
             let greeting = self.config.greeting.clone();

@@ -1,6 +1,6 @@
 //! When a session ends by itself.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pillarbox_proto_core::Output;
 use pillarbox_proto_core::conversation::Next as Ask;
@@ -38,10 +38,15 @@ impl Timing {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let idle = self.timeouts.idle.and_then(|idle| self.active.checked_add(idle));
-        let login = self.timeouts.login.filter(|_| !self.logged_in).and_then(|login| self.started.checked_add(login));
+        let idle = self.timeouts.idle.and_then(|idle| later(self.active, idle));
+        let login = self.timeouts.login.filter(|_| !self.logged_in).and_then(|login| later(self.started, login));
         idle.into_iter().chain(login).min()
     }
+}
+
+/// No time at all is no limit: it would end every session at once.
+fn later(from: Instant, after: Duration) -> Option<Instant> {
+    from.checked_add(after).filter(|_| !after.is_zero())
 }
 
 impl Session {

@@ -121,6 +121,7 @@ texts! {
     MailboxGone "mailbox-gone" [] "The mailbox has been deleted"
     Failed "failed" [] "The mail store can't do that"
 
+    Closed "closed" [] "The service is closed for the time being"
     TimedOut "timed-out" [] "Session timed out"
     NotPop3 "not-pop3" [] "This is a POP3 server"
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use pillarbox_pop3_proto::{Config, Internationalized};
 use pillarbox_proto_core::Env;
-use pillarbox_proto_core::auth::TokenRefusal;
+use pillarbox_proto_core::auth::{Identity, TokenRefusal};
 use pillarbox_proto_core::backend::{Backend, Error, Expiry, StoreOp};
 use pillarbox_proto_core::connection::{ChannelBinding, Connection, SessionId, TlsInfo, TlsMode};
 use pillarbox_proto_core::conversation::{Control, Conversation, Layer, Next};
@@ -92,6 +92,11 @@ fn unescape(text: &str) -> Vec<u8> {
         bytes.extend_from_slice(&piece.as_bytes()[2..]);
     }
     bytes
+}
+
+/// What the operator says; `\xHH` stands for an octet.
+fn said(words: &[&str]) -> Arc<str> {
+    String::from_utf8(unescape(&words.join(" "))).unwrap().into()
 }
 
 /// How the client's octets are cut into reads.
@@ -261,6 +266,17 @@ impl Stage {
                     tls.client_certificates = vec![b"a certificate".to_vec().into()];
                     connection.tls = Some(Arc::new(tls));
                 }
+                // Something else protects the connection.
+                ["secured"] => connection.externally_secured = true,
+                ["preauth", user] => connection.preauth = Some(Identity::new(user)),
+                ["notice", ..] => connection.notice = Some(words[1..].join(" ").into()),
+                // The service is closed to this client.
+                ["closed", ..] => connection.closed = Some(said(&words[1..])),
+                // So many seconds to log in, and without a command; `none` for no limit.
+                ["timeouts", login, idle] => {
+                    let seconds = |text: &str| text.parse().ok().map(Duration::from_secs);
+                    (config.timeouts.login, config.timeouts.idle) = (seconds(login), seconds(idle));
+                }
                 ["user", user, password] => builder = builder.user(user, password),
                 ["refuse-utf8"] => config.internationalized = Internationalized::Refuse,
                 ["small-inline"] => config.limits.inline = 1,
@@ -351,8 +367,12 @@ impl Stage {
                 assert_eq!(uids, words[1..], "the messages that have the flag");
             }
             ["wait", seconds] => self.client.pass(seconds.parse().unwrap()),
+            ["unavailable", ..] => {
+                let text = said(&words[1..]);
+                self.client.conversation.handle_control(Control::Unavailable { text }, self.client.now);
+            }
             ["shutdown", ..] => {
-                let text = words[1..].join(" ").into();
+                let text = said(&words[1..]);
                 self.client.conversation.handle_control(Control::Shutdown { text }, self.client.now);
             }
             ["kick", ..] => {
