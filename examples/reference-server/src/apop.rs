@@ -11,7 +11,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use pillarbox_proto_core::auth::Secret;
 use serde::{Deserialize, Serialize};
@@ -20,24 +20,13 @@ use zeroize::Zeroizing;
 
 use crate::exit::{Failure, Result, Status};
 use crate::files::{self, FileLock};
+use crate::watched::Watched;
 
 type Table = BTreeMap<String, Secret>;
 
 /// The file of shared secrets of a data folder.
 #[derive(Debug)]
-pub struct SharedSecrets {
-    path: PathBuf,
-    known: Mutex<Known>,
-}
-
-#[derive(Debug)]
-struct Known {
-    stamp: Option<Stamp>,
-    table: Arc<Table>,
-}
-
-/// What tells one state of the file from another: it is replaced, never written over. The mode is part of it.
-type Stamp = (u64, u64, i64, i64, u32);
+pub struct SharedSecrets(Watched<Table>);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -58,9 +47,7 @@ impl SharedSecrets {
     ///
     /// [`Status::Config`] when it is wrong, or when others may read or write it.
     pub fn open(path: PathBuf) -> Result<Self> {
-        let stamp = stamp(&path).map_err(|error| unreadable(&path, &error))?;
-        let table = Arc::new(read(&path)?);
-        Ok(Self { path, known: Mutex::new(Known { stamp, table }) })
+        Watched::open(path, read).map(Self)
     }
 
     /// Whether there is any.
@@ -76,20 +63,11 @@ impl SharedSecrets {
     }
 
     fn table(&self) -> Arc<Table> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let Ok(stamp) = stamp(&self.path) else { return Arc::clone(&known.table) };
-        if stamp != known.stamp {
-            match read(&self.path) {
-                Ok(table) => known.table = Arc::new(table),
-                // What others may have changed or seen is not to be trusted; nor is what stood there before.
-                Err(error) => {
-                    tracing::error!("shared secrets are not used: {error}");
-                    known.table = Arc::default();
-                }
-            }
-            known.stamp = stamp;
-        }
-        Arc::clone(&known.table)
+        self.0.get(|path| {
+            // What others may have changed or seen is not to be trusted; nor is what stood there before.
+            let table = read(path).inspect_err(|error| tracing::error!("shared secrets are not used: {error}"));
+            Some(table.unwrap_or_default())
+        })
     }
 
     /// Gives a user a secret, or takes it away. Other processes wait. Returns whether there was one.
@@ -98,9 +76,10 @@ impl SharedSecrets {
     ///
     /// [`Status::DataError`] for a secret that is not text; when the file can't be read or written.
     pub fn set(&self, user: &str, secret: Option<&Secret>) -> Result<bool> {
-        let failed = |error: &io::Error| Failure::io(Status::CantCreate, self.path.display(), error);
-        let _lock = FileLock::wait(&self.path.with_extension("lock")).map_err(|error| failed(&error))?;
-        let mut table = read(&self.path)?;
+        let path = self.0.path();
+        let failed = |error: &io::Error| Failure::io(Status::CantCreate, path.display(), error);
+        let _lock = FileLock::wait(&path.with_extension("lock")).map_err(|error| failed(&error))?;
+        let mut table = read(path)?;
         let had = match secret {
             Some(secret) if secret.expose_str().is_none() => {
                 return Err(Failure::new(Status::DataError, "the secret is not UTF-8 text"));
@@ -118,21 +97,13 @@ impl SharedSecrets {
         let text = Zeroizing::new(format!(
             "# Secrets for APOP and CRAM-MD5. \"pillarboxd user passwd --apop\" changes this file.\n\n{text}"
         ));
-        files::replace(&self.path, text.as_bytes(), 0o600).map_err(|error| failed(&error))?;
+        files::replace(path, text.as_bytes(), 0o600).map_err(|error| failed(&error))?;
         Ok(had)
     }
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Failure {
     Failure::io(Status::NoInput, format_args!("shared secrets {}", path.display()), error)
-}
-
-fn stamp(path: &Path) -> io::Result<Option<Stamp>> {
-    match fs::metadata(path) {
-        Ok(data) => Ok(Some((data.ino(), data.size(), data.mtime(), data.mtime_nsec(), data.mode()))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 fn read(path: &Path) -> Result<Table> {

@@ -29,3 +29,4 @@ pub mod maildrop;
 pub mod numbers;
 pub mod store;
 pub mod users;
+mod watched;

@@ -26,9 +26,8 @@ mod scram;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use pillarbox_proto_core::auth::{Secret, prepare_user};
 use pillarbox_proto_core::backend::{ScramHash, ScramKeys};
@@ -37,6 +36,7 @@ pub use password::{HashPool, PasswordHash, generate_password};
 
 use crate::exit::{Failure, Result, Status};
 use crate::files::{self, FileLock};
+use crate::watched::Watched;
 
 /// One user.
 #[derive(Clone, Debug)]
@@ -133,24 +133,7 @@ pub type Table = BTreeMap<String, Arc<User>>;
 
 /// The users' file of a data folder.
 #[derive(Debug)]
-pub struct Users {
-    path: PathBuf,
-    known: Mutex<Known>,
-}
-
-#[derive(Debug)]
-struct Known {
-    stamp: Option<Stamp>,
-    table: Arc<Table>,
-}
-
-/// What tells one state of the file from another: it is replaced, never written over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-}
+pub struct Users(Watched<Table>);
 
 impl Users {
     /// Reads the file. One that is missing is an empty one.
@@ -159,29 +142,19 @@ impl Users {
     ///
     /// When it can't be read, or is wrong; then file and line are named.
     pub fn open(path: PathBuf) -> Result<Self> {
-        let stamp = stamp(&path).map_err(|error| unreadable(&path, &error))?;
-        let table = Arc::new(read(&path)?);
-        Ok(Self { path, known: Mutex::new(Known { stamp, table }) })
+        Watched::open(path, read).map(Self)
     }
 
     /// The users, read again if the file has changed. If it can't be read now, the users known so far stand, and the log
     /// says why.
     #[must_use]
     pub fn table(&self) -> Arc<Table> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let Ok(stamp) = stamp(&self.path) else { return Arc::clone(&known.table) };
-        if stamp != known.stamp {
-            match read(&self.path) {
-                Ok(table) => {
-                    tracing::info!(users = table.len(), "the users' file has been read again");
-                    known.table = Arc::new(table);
-                }
-                Err(error) => tracing::error!("the users' file is left as it was known: {error}"),
-            }
-            // Also after an error: said once for each state of the file.
-            known.stamp = stamp;
-        }
-        Arc::clone(&known.table)
+        self.0.get(|path| {
+            read(path)
+                .inspect(|table| tracing::info!(users = table.len(), "the users' file has been read again"))
+                .inspect_err(|error| tracing::error!("the users' file is left as it was known: {error}"))
+                .ok()
+        })
     }
 
     /// Finds a user.
@@ -196,14 +169,14 @@ impl Users {
     ///
     /// What the function returns, or when the file can't be read or written.
     pub fn change<T>(&self, change: impl FnOnce(&mut Table) -> Result<T>) -> Result<T> {
-        let failed = |error: &io::Error| Failure::io(Status::CantCreate, self.path.display(), error);
-        let _lock = FileLock::wait(&self.path.with_extension("lock")).map_err(|error| failed(&error))?;
-        let mut table = read(&self.path)?;
+        let path = self.0.path();
+        let failed = |error: &io::Error| Failure::io(Status::CantCreate, path.display(), error);
+        let _lock = FileLock::wait(&path.with_extension("lock")).map_err(|error| failed(&error))?;
+        let mut table = read(path)?;
         let result = change(&mut table)?;
         let text = file::write(&table)?;
-        files::replace(&self.path, text.as_bytes(), 0o600).map_err(|error| failed(&error))?;
-        let stamp = stamp(&self.path).map_err(|error| failed(&error))?;
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Known { stamp, table: Arc::new(table) };
+        files::replace(path, text.as_bytes(), 0o600).map_err(|error| failed(&error))?;
+        self.0.set(table).map_err(|error| failed(&error))?;
         Ok(result)
     }
 }
@@ -244,16 +217,6 @@ pub(crate) fn is_home(home: &str) -> bool {
 
 fn unreadable(path: &Path, error: &io::Error) -> Failure {
     Failure::io(Status::NoInput, format_args!("users' file {}", path.display()), error)
-}
-
-fn stamp(path: &Path) -> io::Result<Option<Stamp>> {
-    match fs::metadata(path) {
-        Ok(data) => {
-            Ok(Some(Stamp { inode: data.ino(), size: data.size(), modified: (data.mtime(), data.mtime_nsec()) }))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 fn read(path: &Path) -> Result<Table> {
