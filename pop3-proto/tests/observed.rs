@@ -44,7 +44,10 @@ impl Observer for Notes {
 
 fn store() -> MemoryBackend {
     let builder = MemoryBackend::builder().user("tim", "tanstaaf");
-    builder.message("tim", "INBOX", pillarbox_proto_core::mail::Flags::default(), "Subject: 1\r\n\r\none\r\n").build().unwrap()
+    builder
+        .message("tim", "INBOX", pillarbox_proto_core::mail::Flags::default(), "Subject: 1\r\n\r\none\r\n")
+        .build()
+        .unwrap()
 }
 
 fn connect(store: &MemoryBackend) -> (Client, Arc<Notes>) {

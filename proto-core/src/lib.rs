@@ -5,6 +5,7 @@
 //! * [`auth`]: credentials, and the SASL mechanisms as state machines.
 //! * [`mail`]: UIDs, mod-sequences, flags, mailbox names: the vocabulary of mail stores.
 //! * [`observe`]: what a program may see of its sessions.
+//! * [`transcript`]: what may be written down of the bytes that pass.
 //! * [`Signal`] and [`ModSeqs`]: live updates, for backends that keep mod-sequences and for those that don't.
 //! * `memory` (feature): a whole mail store in memory, for test suites.
 //! * `conformance` (feature): checks whether a backend keeps the rules.
@@ -30,6 +31,7 @@ pub mod mod_seqs;
 pub mod observe;
 pub mod output;
 pub mod signal;
+pub mod transcript;
 
 pub use connection::Connection;
 pub use conversation::Conversation;

@@ -198,9 +198,9 @@ enum State {
 }
 
 /// An announcement at the end of a line. `size` is `None` if it is no number of 63 bits.
-struct Announced {
-    size: Option<u64>,
-    synchronizing: bool,
+pub(crate) struct Announced {
+    pub(crate) size: Option<u64>,
+    pub(crate) synchronizing: bool,
     literal8: bool,
 }
 
@@ -567,7 +567,7 @@ fn no_head() -> CommandBuf {
 }
 
 /// The announcement with which a line ends: `{n}` or `{n+}`, maybe after `~`.
-fn announced(line: &[u8]) -> Option<Announced> {
+pub(crate) fn announced(line: &[u8]) -> Option<Announced> {
     let line = line.strip_suffix(b"\n")?;
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let line = line.strip_suffix(b"}")?;
@@ -586,13 +586,13 @@ fn announced(line: &[u8]) -> Option<Announced> {
 
 /// The end of a line of which the rest has been dropped: as much as an announcement can have.
 #[derive(Clone, Debug, Default)]
-struct Tail {
+pub(crate) struct Tail {
     bytes: [u8; 32],
     length: u8,
 }
 
 impl Tail {
-    fn push(&mut self, new: &[u8]) {
+    pub(crate) fn push(&mut self, new: &[u8]) {
         let room = self.bytes.len();
         let new = new.get(new.len().saturating_sub(room)..).unwrap_or_default();
         let keep = usize::from(self.length).min(room - new.len());
@@ -605,7 +605,7 @@ impl Tail {
         self.length = (keep + new.len()) as u8;
     }
 
-    fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.length)).unwrap_or_default()
     }
 }
