@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use pillarbox_proto_core::auth::{Exchange, Identity, SaslError, Secret, Step, verify_password};
-use pillarbox_proto_core::backend::{Backend, Error};
+use pillarbox_proto_core::auth::{Exchange, Identity, SaslError, Secret, Step, prepare_user, verify_password};
+use pillarbox_proto_core::backend::{Backend, Error, OnRefusal};
 use pillarbox_proto_core::connection::Connection;
 
 use super::completion::Completion;
@@ -19,9 +19,21 @@ pub(crate) async fn login(
     user: Vec<u8>,
     password: Secret,
 ) -> Completion {
-    match verify_password(backend.as_ref(), &connection, &user, &password).await {
+    let completion = match verify_password(backend.as_ref(), &connection, &user, &password).await {
         Ok(identity) => enter(&port, &*backend, &connection, identity, "LOGIN completed").await,
         Err(error) => error.into(),
+    };
+    if completion.is_failed_login() {
+        refuse(&port, &*backend, &connection, prepare_user(&user).as_deref()).await;
+    }
+    completion
+}
+
+/// A login has failed: lets the backend take its time before the client hears of it.
+async fn refuse(port: &Port, backend: &dyn Backend, connection: &Connection, user: Option<&str>) {
+    if backend.login_refused(connection, user).await == OnRefusal::Drop {
+        port.emit(Reply::Abort).await;
+        port.settle().await;
     }
 }
 
@@ -69,6 +81,23 @@ pub(crate) async fn authenticate(
     mut exchange: Exchange,
     initial: Option<Vec<u8>>,
 ) -> Completion {
+    let mut refused = false;
+    let completion = converse(&port, &backend, &connection, &mut exchange, initial, &mut refused).await;
+    if completion.is_failed_login() && !refused {
+        refuse(&port, &*backend, &connection, exchange.user()).await;
+    }
+    completion
+}
+
+/// Sets `refused` when the backend has had its time for a refusal.
+async fn converse(
+    port: &Port,
+    backend: &Arc<dyn Backend>,
+    connection: &Connection,
+    exchange: &mut Exchange,
+    initial: Option<Vec<u8>>,
+    refused: &mut bool,
+) -> Completion {
     let mut response = initial;
     let mut step = exchange.step(backend.as_ref(), response.as_deref()).await;
     loop {
@@ -84,9 +113,15 @@ pub(crate) async fn authenticate(
                         _ => return Completion::bad("Authentication cancelled"),
                     }
                 }
-                return enter(&port, &*backend, &connection, identity, "AUTHENTICATE completed").await;
+                return enter(port, &**backend, connection, identity, "AUTHENTICATE completed").await;
             }
-            Ok(Step::Challenge(challenge)) => port.emit(Reply::Challenge(challenge)).await,
+            Ok(Step::Challenge(challenge)) => {
+                // This challenge says that the credentials are not good.
+                if exchange.is_refused() && !std::mem::replace(refused, true) {
+                    refuse(port, &**backend, connection, exchange.user()).await;
+                }
+                port.emit(Reply::Challenge(challenge)).await;
+            }
             Ok(_) => return Completion::no("Authentication failed").with(Code::AuthenticationFailed),
             // The command was right, and what it carried proves nothing: as with SCRAM over another channel.
             Err(SaslError::Malformed(text)) => return failed(text),

@@ -11,8 +11,8 @@ use pillarbox_proto_core::auth::{
     Exchange, Identity, SaslError, Step, framing, prepare_user, verify_apop, verify_password,
 };
 use pillarbox_proto_core::backend::{
-    Access, Account, Backend, Batch, Error, FetchData, FetchRequest, FinishRequest, Finished, Mailbox, OpenRequest,
-    StoreOp, StoreRequest,
+    Access, Account, Backend, Batch, Error, FetchData, FetchRequest, FinishRequest, Finished, Mailbox, OnRefusal,
+    OpenRequest, StoreOp, StoreRequest,
 };
 use pillarbox_proto_core::mail::{MailboxName, SystemFlags, UidSet};
 use pillarbox_proto_core::observe::LoginFailure;
@@ -66,7 +66,8 @@ pub(super) struct Context {
 pub(super) async fn login(context: Context, credentials: Credentials) -> Done {
     let mechanism = credentials.mechanism();
     let observer = context.connection.observer.as_deref();
-    let identity = match authenticate(&context, credentials).await {
+    let mut claim = Claim::default();
+    let identity = match authenticate(&context, credentials, &mut claim).await {
         Ok(identity) => identity,
         Err(refused) => {
             if let Some(observer) = observer {
@@ -75,7 +76,7 @@ pub(super) async fn login(context: Context, credentials: Credentials) -> Done {
             if let Refused::Error(error) = &refused {
                 report("checking credentials", error);
             }
-            return Done::new(refused.into());
+            return refuse(&context, refused, &mut claim).await;
         }
     };
     match enter(&context, &identity).await {
@@ -92,9 +93,37 @@ pub(super) async fn login(context: Context, credentials: Credentials) -> Done {
             if let Refused::Error(error) = &refused {
                 report("opening a maildrop", error);
             }
-            Done::new(refused.into())
+            refuse(&context, refused, &mut claim).await
         }
     }
+}
+
+/// Who the client says it is.
+#[derive(Default)]
+struct Claim {
+    user: Option<String>,
+    /// The backend has been told that it is not so.
+    refused: bool,
+}
+
+/// The end of a login that has failed.
+async fn refuse(context: &Context, refused: Refused, claim: &mut Claim) -> Done {
+    if refused.is_attempt()
+        && let Err(dropped) = slow_down(context, claim).await
+    {
+        return Done::new(dropped.into());
+    }
+    Done::new(refused.into())
+}
+
+/// Lets the backend take its time before the client hears that its credentials are not good; once for each login.
+async fn slow_down(context: &Context, claim: &mut Claim) -> Result<(), Refused> {
+    if !std::mem::replace(&mut claim.refused, true)
+        && context.backend.login_refused(&context.connection, claim.user.as_deref()).await == OnRefusal::Drop
+    {
+        return Err(Refused::Dropped);
+    }
+    Ok(())
 }
 
 /// Takes a user in who has proved who they are.
@@ -119,14 +148,30 @@ enum Refused {
     Cancelled,
     /// Too soon after the last login.
     TooSoon,
+    /// The backend has it that the client is not told.
+    Dropped,
 }
 
 impl Refused {
     fn cause(&self) -> LoginFailure {
         match self {
             Self::Error(error) => LoginFailure::from(error),
+            Self::Dropped => LoginFailure::Credentials,
             Self::Malformed(_) | Self::Cancelled => LoginFailure::Aborted,
             Self::TooSoon => LoginFailure::Refused,
+        }
+    }
+
+    /// Whether it counts as one of the client's attempts. A store that is down is not the client's fault, and no attempt
+    /// of its own.
+    fn is_attempt(&self) -> bool {
+        match self {
+            Self::Error(error) => matches!(
+                error,
+                Error::AuthenticationFailed | Error::AuthorizationFailed | Error::Expired | Error::TokenRefused(_)
+            ),
+            Self::Malformed(_) => true,
+            Self::TooSoon | Self::Cancelled | Self::Dropped => false,
         }
     }
 }
@@ -149,31 +194,23 @@ impl From<SaslError> for Refused {
 
 impl From<Refused> for Outcome {
     fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Error(error) => {
-                // A store that is down is not the client's fault, and no attempt of its own.
-                let attempt = matches!(
-                    error,
-                    Error::AuthenticationFailed | Error::AuthorizationFailed | Error::Expired | Error::TokenRefused(_)
-                );
-                Self::LoginRefused { refusal: Refusal::from(&error), attempt }
-            }
-            Refused::Malformed(text) => Self::LoginRefused {
-                refusal: Refusal::new(Phrase::from(Text::LoginMalformed).word(text)),
-                attempt: true,
-            },
-            Refused::TooSoon => {
-                Self::LoginRefused { refusal: Refusal::with(Code::LoginDelay, Text::LoginDelay), attempt: false }
-            }
-            Refused::Cancelled => Self::LoginRefused { refusal: Refusal::new(Text::LoginCancelled), attempt: false },
-        }
+        let attempt = refused.is_attempt();
+        let refusal = match refused {
+            Refused::Error(error) => Refusal::from(&error),
+            Refused::Malformed(text) => Refusal::new(Phrase::from(Text::LoginMalformed).word(text)),
+            Refused::TooSoon => Refusal::with(Code::LoginDelay, Text::LoginDelay),
+            Refused::Cancelled => Refusal::new(Text::LoginCancelled),
+            Refused::Dropped => return Self::Broken,
+        };
+        Self::LoginRefused { refusal, attempt }
     }
 }
 
-async fn authenticate(context: &Context, credentials: Credentials) -> Result<Identity, Refused> {
+async fn authenticate(context: &Context, credentials: Credentials, claim: &mut Claim) -> Result<Identity, Refused> {
     let (backend, connection) = (&*context.backend, &*context.connection);
     match credentials {
         Credentials::Password { user, password } => {
+            claim.user = prepare_user(&user).map(Into::into);
             let password_bytes = password.expose();
             // Beyond ASCII it has to be UTF-8 that SASLprep lets pass (RFC 6856, section 2.2), just as a name has to be.
             if !password_bytes.is_ascii() && prepare_user(password_bytes).is_none() {
@@ -182,6 +219,7 @@ async fn authenticate(context: &Context, credentials: Credentials) -> Result<Ide
             Ok(verify_password(backend, connection, &user, &password).await?)
         }
         Credentials::Apop { timestamp, user, digest } => {
+            claim.user = prepare_user(&user).map(Into::into);
             Ok(verify_apop(backend, connection, &timestamp, &user, &digest).await?)
         }
         Credentials::Sasl { mechanism, offered, initial } => {
@@ -190,26 +228,36 @@ async fn authenticate(context: &Context, credentials: Credentials) -> Result<Ide
                 Exchange::new(mechanism, &offered, Arc::clone(&context.connection), Arc::clone(&context.env))
                     .host_name(&context.config.host_name);
             let initial = initial.map(|initial| framing::decode_initial(initial.expose(), limit)).transpose()?;
-            converse(context, exchange, initial.as_ref().map(|initial| initial.expose())).await
+            converse(context, exchange, initial.as_ref().map(|initial| initial.expose()), claim).await
         }
     }
 }
 
 /// Leads a SASL exchange to its end (RFC 5034, section 4).
-async fn converse(context: &Context, mut exchange: Exchange, initial: Option<&[u8]>) -> Result<Identity, Refused> {
+async fn converse(
+    context: &Context,
+    mut exchange: Exchange,
+    initial: Option<&[u8]>,
+    claim: &mut Claim,
+) -> Result<Identity, Refused> {
     let limit = context.config.limits.sasl_line;
     let authenticator = &*context.backend;
-    let mut step = exchange.step(authenticator, initial).await?;
+    let mut step = exchange.step(authenticator, initial).await;
     loop {
-        match step {
+        claim.user = exchange.user().map(Into::into);
+        match step? {
             Step::Challenge(challenge) => {
+                if exchange.is_refused() {
+                    // This challenge says that the credentials are not good.
+                    slow_down(context, claim).await?;
+                }
                 let line = match answer(&context.port, challenge).await {
                     // What has been refused already is no less refused for being cancelled.
                     Err(Refused::Cancelled) => return Err(exchange.cancel().map_or(Refused::Cancelled, Into::into)),
                     answer => answer?,
                 };
                 let response = framing::decode(line.expose(), limit)?;
-                step = exchange.step(authenticator, Some(response.expose())).await?;
+                step = exchange.step(authenticator, Some(response.expose())).await;
             }
             Step::Done { identity, data: None } => return Ok(identity),
             Step::Done { identity, data: Some(data) } => {

@@ -91,7 +91,7 @@ pub(crate) enum Outcome {
     Shown { uid: Uid, whole: bool },
     /// The message can't be shown, and has not begun.
     NotShown(Refusal),
-    /// The message began, and can't be finished.
+    /// The message began, and can't be finished; or the client is not to be told anything. The connection is dropped.
     Broken,
     /// The deletions have been carried out.
     Finished,

@@ -23,6 +23,7 @@ pub struct Exchange {
     env: Arc<dyn Env>,
     host: Box<str>,
     state: State,
+    user: Option<Box<str>>,
 }
 
 /// Longest host name in a challenge.
@@ -41,6 +42,18 @@ enum State {
     /// The client has been told what is wrong, and is due to answer.
     Refused(Error),
     Over,
+}
+
+impl State {
+    /// The user's name in a message of the client, as it stands there, where that is easily said.
+    fn name_in<'a>(&self, message: &'a [u8]) -> Option<&'a [u8]> {
+        match self {
+            Self::Plain => message.split(|byte| *byte == 0).nth(1),
+            Self::Login(login) => (!login.has_user()).then_some(message),
+            Self::CramMd5(Some(_)) => message.rsplitn(2, |byte| *byte == b' ').nth(1),
+            _ => None,
+        }
+    }
 }
 
 /// What comes next in an exchange.
@@ -111,7 +124,7 @@ impl Exchange {
             Mechanism::CramMd5 => State::CramMd5(None),
             Mechanism::Anonymous => State::Anonymous,
         };
-        Self { mechanism, connection, env, host: "localhost".into(), state }
+        Self { mechanism, connection, env, host: "localhost".into(), state, user: None }
     }
 
     /// The server's name, which stands in CRAM-MD5's challenge (RFC 2195, section 2). What can't be in a host name is
@@ -132,6 +145,20 @@ impl Exchange {
         self.mechanism
     }
 
+    /// The name that the client has given, prepared as names are compared, where the mechanism has one (not EXTERNAL,
+    /// ANONYMOUS and the ones with tokens). Nothing says yet that there is such a user, nor that it is this one.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
+    /// Whether the credentials have been refused, though the exchange goes on: the challenge that the step has given
+    /// tells the client why. [`Authenticator::login_refused`] is due before it is sent.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        matches!(self.state, State::Refused(_))
+    }
+
     /// Takes the client's next message. `None` begins an exchange for which the client sent no initial response; the
     /// step then is the challenge that asks for one, empty in most mechanisms.
     ///
@@ -144,6 +171,9 @@ impl Exchange {
         authenticator: &dyn Authenticator,
         response: Option<&[u8]>,
     ) -> Result<Step, SaslError> {
+        if let Some(name) = response.and_then(|message| self.state.name_in(message)).and_then(prepare_user) {
+            self.user = Some(name.into());
+        }
         let connection = &*self.connection;
         // Over, until the step has come out well and there is more to come.
         let identity = match (std::mem::replace(&mut self.state, State::Over), response) {
@@ -164,6 +194,7 @@ impl Exchange {
             (State::Scram(mut scram), Some(message)) => {
                 let step = scram.step(authenticator, connection, &*self.env, message).await?;
                 if matches!(step, Step::Challenge(_)) {
+                    self.user = scram.user().map(Into::into);
                     self.state = State::Scram(scram);
                 }
                 return Ok(step);

@@ -98,6 +98,35 @@ fn plain() {
 }
 
 #[test]
+fn the_name_that_was_given_is_known_whether_it_is_good_or_not() {
+    let name = |mechanism, messages: &[Option<&[u8]>]| {
+        let mut exchange = exchange(mechanism);
+        for message in messages {
+            let _ = block_on(exchange.step(&Users, *message));
+        }
+        assert!(!exchange.is_refused());
+        exchange.user().map(str::to_owned)
+    };
+    let scram = Mechanism::Scram { hash: ScramHash::Sha256, plus: false };
+    let first: Option<&[u8]> = Some(b"n,,n=nob=2Cody,r=nonce");
+    for (mechanism, messages, expected) in [
+        (Mechanism::Plain, &[None, Some(&b"x\0nobody\0y"[..])][..], Some("nobody")),
+        (Mechanism::Plain, &[Some(b"\0tim\0tanstaaf\xc3\xa9")], Some("tim")),
+        (Mechanism::Plain, &[None], None),
+        (Mechanism::Plain, &[Some(b"\0\xff\0y")], None),
+        (Mechanism::Login, &[None, Some(b"nobody")], Some("nobody")),
+        (Mechanism::Login, &[None, Some(b"nobody"), Some(b"secret")], Some("nobody")),
+        (Mechanism::CramMd5, &[None, Some(b"no body 00000000000000000000000000000000")], Some("no body")),
+        (scram, &[first], Some("nob,ody")),
+        (scram, &[first, Some(b"c=biws,r=nonce,p=AAAA")], Some("nob,ody")),
+        (Mechanism::External, &[Some(b"nobody")], None),
+        (Mechanism::OauthBearer, &[Some(b"x")], None),
+    ] {
+        assert_eq!(name(mechanism, messages).as_deref(), expected, "{mechanism:?} {messages:?}");
+    }
+}
+
+#[test]
 fn plain_fails() {
     for message in [&b"\0tim\0wrong"[..], b"\0nobody\0x", b"\0tim\0", b"\0\0x", b"\0t\x07im\0x", b"\0\xff\0x"] {
         let outcome = run(Mechanism::Plain, &[Some(message)]);

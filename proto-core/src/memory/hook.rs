@@ -15,6 +15,9 @@ use crate::backend::{Error, Result};
 pub enum Call {
     /// Any question of [`Authenticator`](crate::backend::Authenticator).
     Authenticate,
+    /// [`Authenticator::login_refused`](crate::backend::Authenticator::login_refused). With an error, the client is to be
+    /// dropped.
+    LoginRefused,
     /// [`Backend::open`](crate::backend::Backend::open).
     OpenAccount,
     /// [`Account::list`](crate::backend::Account::list).

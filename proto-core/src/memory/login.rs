@@ -10,7 +10,9 @@ use super::account::MemoryAccount;
 use super::hook::Call;
 use super::store::{Credentials, User};
 use crate::auth::{Identity, Secret, TokenRefusal, derive_scram_keys};
-use crate::backend::{Account, Authenticator, Backend, Error, Policies, Questions, Result, ScramHash, ScramKeys};
+use crate::backend::{
+    Account, Authenticator, Backend, Error, OnRefusal, Policies, Questions, Result, ScramHash, ScramKeys,
+};
 use crate::connection::Connection;
 
 /// The least that RFC 7677, section 4, allows: passwords of test suites need no more, and their logins are quick.
@@ -105,6 +107,16 @@ impl Authenticator for MemoryBackend {
         self.store.hooks.enter(Call::Authenticate).await?.leave().await;
         let credentials = self.store.users.get(user).map(|user| &user.credentials);
         Ok(credentials.and_then(|own| own.shared_secret.clone().or_else(|| own.password.clone())))
+    }
+
+    async fn login_refused(&self, _connection: &Connection, _user: Option<&str>) -> OnRefusal {
+        match self.store.hooks.enter(Call::LoginRefused).await {
+            Ok(leave) => {
+                leave.leave().await;
+                OnRefusal::Answer
+            }
+            Err(_) => OnRefusal::Drop,
+        }
     }
 }
 

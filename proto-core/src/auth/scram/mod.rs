@@ -68,6 +68,11 @@ impl Scram {
         }
     }
 
+    /// The name that the client has given.
+    pub(super) fn user(&self) -> Option<&str> {
+        self.waiting.as_ref().map(|waiting| waiting.user.as_str())
+    }
+
     pub(super) async fn step(
         &mut self,
         authenticator: &dyn Authenticator,
