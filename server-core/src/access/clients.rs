@@ -90,7 +90,7 @@ fn resolve(name: &str) -> Result<Clients, ClientsError> {
 }
 
 /// Letters, digits, hyphens, dots; a name whose last part is a number would be taken for an (incomplete) address.
-fn is_host_name(text: &str) -> bool {
+pub(super) fn is_host_name(text: &str) -> bool {
     let name = text.strip_suffix('.').unwrap_or(text);
     let last = name.rsplit('.').next().unwrap_or_default();
     name.len() <= 253

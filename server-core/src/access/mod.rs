@@ -15,7 +15,11 @@
 mod acl;
 mod clients;
 mod entry;
+mod hosts;
+mod names;
 
 pub use acl::Acl;
 pub use clients::{Clients, ClientsError};
 pub use entry::EntryError;
+pub use hosts::{HostsAccess, HostsAccessBuilder, HostsError};
+pub use names::{NameLookup, SystemNames};
