@@ -3,11 +3,12 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls;
 
 use super::TlsError;
+use super::names::Facts;
+use super::pem::Pem;
 
 /// A certificate chain, our own first, and the private key. `Debug` shows neither.
 pub struct TlsIdentity {
@@ -25,20 +26,49 @@ impl TlsIdentity {
 
     /// Reads a chain and a key from PEM files, which may be one and the same.
     ///
-    /// Keys are PKCS #8, PKCS #1 (RSA) or SEC 1 (EC), not encrypted.
+    /// Keys are PKCS #8, PKCS #1 (RSA) or SEC 1 (EC), not encrypted. Other sections are passed over. At most 16 MiB are
+    /// read of each file.
     ///
     /// # Errors
     ///
     /// A file can't be read, or has not what it should have; the error names it. Whether they belong together is seen
     /// by [`TlsConfig::build`](super::TlsConfig::build).
     pub fn from_pem_files(chain: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Self, TlsError> {
-        let (chain_path, key_path) = (chain.as_ref(), key.as_ref());
-        let chain = certificates(chain_path)?;
-        let key = PrivateKeyDer::from_pem_file(key_path).map_err(|error| match error {
-            pem::Error::NoItemsFound => TlsError::NoKey { path: key_path.into() },
-            other => pem_error(key_path, other),
-        })?;
-        Ok(Self { chain, key, files: Some((chain_path.into(), key_path.into())) })
+        Self::read(&Pem::read(chain.as_ref())?, &Pem::read(key.as_ref())?)
+    }
+
+    /// Takes a chain and a key from PEM texts, each with the name that errors give to it: a key of a configuration
+    /// file, perhaps.
+    ///
+    /// # Errors
+    ///
+    /// As for [`from_pem_files`](Self::from_pem_files).
+    pub fn from_pem(chain: (&str, &[u8]), key: (&str, &[u8])) -> Result<Self, TlsError> {
+        Self::read(&Pem::new(chain.0, chain.1), &Pem::new(key.0, key.1))
+    }
+
+    fn read(chain: &Pem, key: &Pem) -> Result<Self, TlsError> {
+        let files = Some((chain.name.clone(), key.name.clone()));
+        Ok(Self { chain: chain.certificates()?, key: key.key()?, files })
+    }
+
+    /// What errors call it: its file, else a name in it.
+    pub(super) fn name(&self) -> PathBuf {
+        if let Some((certificate, _)) = &self.files {
+            return certificate.clone();
+        }
+        let names = self.facts().map(|facts| facts.names).unwrap_or_default();
+        let name = names.dns_names.into_iter().next().or(names.common_name);
+        name.unwrap_or_else(|| "certificate in memory".to_owned()).into()
+    }
+
+    /// What our own certificate says.
+    pub(super) fn facts(&self) -> Result<Facts, TlsError> {
+        let own = self.chain.first().and_then(|own| Facts::of(own));
+        own.ok_or_else(|| TlsError::Malformed {
+            path: self.files.as_ref().map_or("certificate in memory".into(), |(certificate, _)| certificate.clone()),
+            what: "an X.509 certificate",
+        })
     }
 
     /// What rustls has against this identity, with the file that it is about.
@@ -47,6 +77,10 @@ impl TlsIdentity {
         match source {
             rustls::Error::InconsistentKeys(_) => TlsError::Mismatch { certificate, key },
             rustls::Error::InvalidCertificate(_) => TlsError::Unusable { path: certificate, source },
+            // All that is left to fail is reading the key, which rustls tells without a kind.
+            rustls::Error::General(_) => {
+                TlsError::Malformed { path: key, what: "an RSA, ECDSA or Ed25519 key that can be used" }
+            }
             source => TlsError::Unusable { path: key, source },
         }
     }
@@ -61,19 +95,5 @@ impl Clone for TlsIdentity {
 impl fmt::Debug for TlsIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsIdentity").field("files", &self.files).finish_non_exhaustive()
-    }
-}
-
-/// The certificates of a PEM file, at least one.
-pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let all: Vec<_> =
-        CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(|error| pem_error(path, error))?;
-    if all.is_empty() { Err(TlsError::NoCertificate { path: path.into() }) } else { Ok(all) }
-}
-
-fn pem_error(path: &Path, error: pem::Error) -> TlsError {
-    match error {
-        pem::Error::Io(source) => TlsError::Read { path: path.into(), source },
-        other => TlsError::Pem { path: path.into(), reason: other.to_string() },
     }
 }
