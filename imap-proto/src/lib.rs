@@ -13,6 +13,7 @@
 mod config;
 mod conversation;
 pub mod message;
+mod redact;
 mod server;
 mod server_id;
 mod service;
@@ -21,5 +22,6 @@ pub mod wire;
 
 pub use config::{Config, Limits, LiteralMode, Timeouts};
 pub use conversation::ImapConversation;
+pub use redact::Redactor;
 pub use server::ImapService;
 pub use server_id::{ServerId, ServerIdError};
