@@ -7,3 +7,4 @@ pub mod many;
 pub mod plain;
 pub mod stream;
 pub mod transcript;
+pub mod world;
