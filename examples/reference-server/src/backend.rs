@@ -16,6 +16,7 @@ use crate::apop::SharedSecrets;
 use crate::config::Protocol;
 use crate::data::DataFolder;
 use crate::maildrop::MaildropPolicies;
+use crate::sources::{Found, Sources, UsersFile, create_home};
 use crate::store::{Delivered, Expired};
 use crate::users::{HashPool, Users};
 
@@ -71,16 +72,18 @@ pub trait Home: Send + Sync {
 #[derive(Clone)]
 pub struct UserBackend {
     shared: Arc<Shared>,
+    sources: Arc<Sources>,
+    /// The mode of homes that are made at login; `None`: none is.
+    home_mode: Option<u32>,
     protocol: Protocol,
 }
 
 struct Shared {
-    users: Users,
+    users: Arc<Users>,
     secrets: SharedSecrets,
     policies: MaildropPolicies,
     hashes: HashPool,
     salt_key: Secret,
-    mail: PathBuf,
     homes: Arc<dyn Homes>,
 }
 
@@ -97,16 +100,31 @@ impl UserBackend {
         homes: Arc<dyn Homes>,
     ) -> crate::exit::Result<Self> {
         let at_a_time = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let users = Arc::new(users);
+        let sources = Sources::new(vec![Arc::new(UsersFile::new(Arc::clone(&users), data.mail()))]);
         let shared = Shared {
             users,
             secrets: SharedSecrets::open(data.apop())?,
             policies,
             hashes: HashPool::new(at_a_time, LOGIN_QUEUE),
             salt_key: data.salt_key()?,
-            mail: data.mail(),
             homes,
         };
-        Ok(Self { shared: Arc::new(shared), protocol: Protocol::Imap })
+        Ok(Self { shared: Arc::new(shared), sources: Arc::new(sources), home_mode: None, protocol: Protocol::Imap })
+    }
+
+    /// Asks these sources for users, in place of the users' file alone.
+    #[must_use]
+    pub fn with_sources(mut self, sources: Sources) -> Self {
+        self.sources = Arc::new(sources);
+        self
+    }
+
+    /// Makes the home of a user who has none at login, with this mode.
+    #[must_use]
+    pub fn create_homes(mut self, mode: u32) -> Self {
+        self.home_mode = Some(mode);
+        self
     }
 
     /// The same for clients that speak this protocol: a user may be kept from one of them.
@@ -115,9 +133,9 @@ impl UserBackend {
         Self { protocol, ..self.clone() }
     }
 
-    /// The users.
+    /// The users of the users' file.
     #[must_use]
-    pub fn users(&self) -> &Users {
+    pub fn users(&self) -> &Arc<Users> {
         &self.shared.users
     }
 
@@ -133,8 +151,19 @@ impl UserBackend {
     ///
     /// [`Error::AuthorizationFailed`] for an unknown user; others when the store fails.
     pub async fn home(&self, user: &str) -> Result<Arc<dyn Home>> {
-        let user = self.shared.users.get(user).ok_or(Error::AuthorizationFailed)?;
-        self.shared.homes.open(&self.shared.mail.join(&user.home)).await
+        let found = self.sources.find(user).await?.ok_or(Error::AuthorizationFailed)?;
+        self.shared.homes.open(&found.mail).await
+    }
+
+    /// Makes the user's home, where that is wanted and there is none.
+    async fn make_home(&self, name: &str, user: &Found) -> Result<()> {
+        let (Some(mode), Some(home)) = (self.home_mode, user.home.clone()) else { return Ok(()) };
+        let shown = home.path.display().to_string();
+        let made = tokio::task::spawn_blocking(move || create_home(&home, mode)).await.map_err(Error::unavailable)?;
+        made.map_err(|error| {
+            tracing::error!(user = name, "home {shown}: {error}");
+            Error::ContactAdmin("the home folder can't be made".into())
+        })
     }
 
     /// A user's account, as [`home`](Self::home).
@@ -157,16 +186,19 @@ impl fmt::Debug for UserBackend {
 impl Authenticator for UserBackend {
     fn questions(&self) -> Questions {
         let mut questions = Questions::default();
-        questions.scram_sha256 = true;
-        questions.scram_sha1 = true;
+        questions.scram_sha256 = self.sources.have_scram();
+        questions.scram_sha1 = questions.scram_sha256;
         questions.shared_secret = self.shared.secrets.any();
         questions.cram_md5 = questions.shared_secret;
         questions
     }
 
     async fn check_password(&self, _: &Connection, user: &str, password: &Secret) -> Result<Identity> {
-        let hash = self.shared.users.get(user).map(|known| known.secret.clone());
-        if self.shared.hashes.verify(hash, password.clone()).await? {
+        let secret = self.sources.find(user).await?.and_then(|found| found.secret);
+        let known = secret.is_some();
+        // Who is not known costs as much as who is.
+        let hash = if known { secret } else { self.sources.decoy(user).await };
+        if self.shared.hashes.verify(hash, password.clone()).await? && known {
             Ok(Identity::new(user))
         } else {
             Err(Error::AuthenticationFailed)
@@ -174,11 +206,11 @@ impl Authenticator for UserBackend {
     }
 
     async fn scram_keys(&self, _: &Connection, user: &str, hash: ScramHash) -> Result<Option<ScramKeys>> {
-        Ok(self.shared.users.get(user).and_then(|user| user.scram_keys(hash).cloned()))
+        Ok(self.sources.find(user).await?.and_then(|found| found.scram_keys(hash).cloned()))
     }
 
     async fn shared_secret(&self, _: &Connection, user: &str) -> Result<Option<Secret>> {
-        let known = self.shared.users.get(user).is_some();
+        let known = self.sources.find(user).await?.is_some();
         Ok(self.shared.secrets.get(user).filter(|_| known))
     }
 
@@ -191,14 +223,14 @@ impl Authenticator for UserBackend {
 impl Backend for UserBackend {
     async fn open(&self, _: &Connection, who: &Identity) -> Result<Arc<dyn Account>> {
         // The user may have been removed since the password was checked.
-        let user = self.shared.users.get(who.user()).ok_or(Error::AuthenticationFailed)?;
+        let user = self.sources.find(who.user()).await?.ok_or(Error::AuthenticationFailed)?;
         if self.protocol == Protocol::Pop3 && !user.pop3.enabled {
             return Err(Error::ContactAdmin("POP3 is switched off for this user".into()));
         }
-        let path = self.shared.mail.join(&user.home);
-        let home = self.shared.homes.open(&path).await?;
+        self.make_home(who.user(), &user).await?;
+        let home = self.shared.homes.open(&user.mail).await?;
         Ok(match self.protocol {
-            Protocol::Pop3 => Arc::new(self.shared.policies.account(who.user(), &user, &home, &path)),
+            Protocol::Pop3 => Arc::new(self.shared.policies.account(who.user(), &user.pop3, &home, &user.mail)),
             Protocol::Imap => home.account(),
         })
     }

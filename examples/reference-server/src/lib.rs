@@ -27,6 +27,7 @@ pub mod homes;
 pub mod import;
 pub mod maildrop;
 pub mod numbers;
+pub mod sources;
 pub mod store;
 pub mod users;
 mod watched;

@@ -17,7 +17,7 @@ use crate::bulletins::{BulletinBoard, UserBulletins};
 use crate::config::{self, BulletinDb};
 use crate::data::DataFolder;
 use crate::numbers::{NumberFile, Value};
-use crate::users::{Expire, Pop3Settings, Table, User};
+use crate::users::{Expire, Pop3Settings, Table};
 
 /// The policies of all users.
 #[derive(Debug)]
@@ -105,14 +105,14 @@ impl MaildropPolicies {
     pub fn account(
         &self,
         name: &str,
-        user: &User,
+        user: &Pop3Settings,
         home: &Arc<dyn crate::backend::Home>,
         path: &std::path::Path,
     ) -> Maildrop {
-        let seconds = self.login_delay(&user.pop3);
+        let seconds = self.login_delay(user);
         let delay = (seconds > 0).then(|| Delay { seconds, user: name.to_owned(), logins: self.logins.clone() });
         let bulletins = self.bulletins.as_ref().map(|board| board.for_user(name, path.to_owned(), Arc::clone(home)));
-        Maildrop { account: home.account(), delay, expiry: self.expiry(&user.pop3), bulletins }
+        Maildrop { account: home.account(), delay, expiry: self.expiry(user), bulletins }
     }
 }
 

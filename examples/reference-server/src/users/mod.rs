@@ -19,6 +19,7 @@
 //! It holds no password, but what it holds lets one guess passwords at leisure. It is replaced in one step, and a running
 //! server notices a change by itself.
 
+mod crypt;
 mod file;
 mod password;
 mod scram;

@@ -10,10 +10,11 @@ use pillarbox_proto_core::backend::{Error, Result as BackendResult};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
+use super::crypt;
 use crate::data::random;
 use crate::exit::{Failure, Result, Status};
 
-/// The hash of a password, as a PHC string of argon2id with 19 MiB of memory and two passes.
+/// The hash of a password: a PHC string of argon2id with 19 MiB of memory and two passes, or one of crypt(3).
 #[derive(Clone)]
 pub struct PasswordHash(Arc<Zeroizing<String>>);
 
@@ -39,7 +40,14 @@ impl PasswordHash {
         usable.then(|| Self(Arc::new(Zeroizing::new(text.to_owned()))))
     }
 
-    /// The PHC string. Named so that every place that looks at a secret is easily found.
+    /// Takes a hash of crypt(3), as passwd and shadow files have it; `None` if it is locked, or of a form that is no
+    /// protection any more.
+    #[must_use]
+    pub fn crypt(text: &str) -> Option<Self> {
+        crypt::is_known(text).then(|| Self(Arc::new(Zeroizing::new(text.to_owned()))))
+    }
+
+    /// The text of the hash. Named so that every place that looks at a secret is easily found.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -48,6 +56,9 @@ impl PasswordHash {
     /// Whether this is the hash of that password, which has been prepared. It takes a while.
     #[must_use]
     pub fn verify(&self, password: &Secret) -> bool {
+        if !self.0.starts_with("$argon2") {
+            return crypt::verify(&self.0, password.expose());
+        }
         match phc::PasswordHash::new(&self.0) {
             Ok(hash) => Argon2::default().verify_password(password.expose(), &hash).is_ok(),
             Err(_) => false,
