@@ -68,6 +68,13 @@ pub trait Conversation: Send {
 
     /// The layer that [`Next::Upgrade`] asked for stands.
     fn upgraded(&mut self, how: Upgraded, now: Instant);
+
+    /// Whether the client has begun something (a line, a literal) that can't go on before it sends more of it. Asked when
+    /// [`poll_next`](Self::poll_next) has said `Pending`, so that a client can be cut off that sends the rest too slowly.
+    /// It is not so between commands, in IDLE, or while a challenge waits for its answer. Default: no.
+    fn awaits_rest(&self) -> bool {
+        false
+    }
 }
 
 impl<C: Conversation + ?Sized> Conversation for Box<C> {
@@ -100,6 +107,9 @@ impl<C: Conversation + ?Sized> Conversation for Box<C> {
     }
     fn upgraded(&mut self, how: Upgraded, now: Instant) {
         (**self).upgraded(how, now);
+    }
+    fn awaits_rest(&self) -> bool {
+        (**self).awaits_rest()
     }
 }
 
