@@ -83,7 +83,8 @@ impl Mechanism {
             Self::CramMd5 => questions.cram_md5,
             Self::Anonymous => questions.anonymous,
             Self::External => {
-                questions.certificate && connection.tls.as_ref().is_some_and(|tls| !tls.client_certificates.is_empty())
+                let shown = connection.tls.as_ref().is_some_and(|tls| !tls.client_certificates.is_empty());
+                questions.certificate && (shown || connection.certificate_name.is_some())
             }
             Self::Scram { hash, plus } => {
                 let answered = match hash {
@@ -140,6 +141,9 @@ mod tests {
         let mut connection = Connection::new(SessionId::new(1));
         assert_eq!(names(&all, &connection, false), ["SCRAM-SHA-256", "SCRAM-SHA-1"]);
         assert_eq!(names(&all, &connection, true), ["SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN"]);
+        connection.certificate_name = Some("told by a trusted proxy".into());
+        assert_eq!(names(&all, &connection, false), ["SCRAM-SHA-256", "SCRAM-SHA-1", "EXTERNAL"]);
+        connection.certificate_name = None;
         connection.tls = Some(Arc::new(TlsInfo {
             exporter: Some(ChannelBinding::new(b"binding")),
             client_certificates: vec![vec![1].into()],

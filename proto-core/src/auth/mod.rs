@@ -49,7 +49,7 @@
 //! | SCRAM | `scram_sha256`, `scram_sha1` | [`scram_keys`](crate::backend::Authenticator::scram_keys) | everywhere; `-PLUS` with a channel binding |
 //! | CRAM-MD5 | `cram_md5` | [`shared_secret`](crate::backend::Authenticator::shared_secret) | everywhere |
 //! | ANONYMOUS | `anonymous` | [`anonymous`](crate::backend::Authenticator::anonymous) | everywhere |
-//! | EXTERNAL | `certificate` | [`check_certificate`](crate::backend::Authenticator::check_certificate) | with a certificate |
+//! | EXTERNAL | `certificate` | [`check_certificate`](crate::backend::Authenticator::check_certificate) | with a certificate, or a name in one that a trusted proxy told |
 //!
 //! A secret is safe under TLS, on a connection that is protected from outside, and where the configuration allows plain
 //! text. Credentials that are not good are [`SaslError::Refused`]; [`SaslError::Malformed`] is for messages that break the

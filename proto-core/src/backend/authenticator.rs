@@ -93,8 +93,9 @@ pub trait Authenticator: Send + Sync {
         Err(Error::AuthenticationFailed)
     }
 
-    /// Whose client certificate is it? Asked by SASL EXTERNAL (RFC 4422, appendix A); the certificate is in
-    /// [`Connection::tls`] and has been verified.
+    /// Whose client certificate is it? Asked by SASL EXTERNAL (RFC 4422, appendix A). The certificate is in
+    /// [`Connection::tls`] and has been verified; where a trusted proxy took TLS off, there is only the name that it told,
+    /// [`Connection::certificate_name`].
     ///
     /// # Errors
     ///
