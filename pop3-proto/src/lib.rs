@@ -65,12 +65,14 @@
 
 mod config;
 mod downgrade;
+mod redact;
 mod service;
 mod session;
 mod texts;
 mod wire;
 
 pub use config::{Config, Internationalized, Limits, Timeouts};
+pub use redact::Redactor;
 pub use service::{Pop3Conversation, Pop3Service};
 pub use texts::{Language, LanguageError};
 
