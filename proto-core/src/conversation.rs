@@ -60,14 +60,17 @@ pub trait Conversation: Send {
     /// The bytes that wait to be written.
     fn output(&mut self) -> &mut Output;
 
-    /// When [`handle_deadline`](Self::handle_deadline) is due, if ever. It may change after every other call.
-    fn deadline(&self) -> Option<Instant>;
+    /// When [`handle_deadline`](Self::handle_deadline) is due, if ever. It may change after every other call. Default:
+    /// never.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
 
-    /// The deadline has come. Being called early is harmless.
-    fn handle_deadline(&mut self, now: Instant);
+    /// The deadline has come. Being called early is harmless. Default: nothing, for conversations without a deadline.
+    fn handle_deadline(&mut self, _now: Instant) {}
 
-    /// The layer that [`Next::Upgrade`] asked for stands.
-    fn upgraded(&mut self, how: Upgraded, now: Instant);
+    /// The layer that [`Next::Upgrade`] asked for stands. Default: nothing, for conversations that never ask.
+    fn upgraded(&mut self, _how: Upgraded, _now: Instant) {}
 
     /// Whether the client has begun something (a line, a literal) that can't go on before it sends more of it. Asked when
     /// [`poll_next`](Self::poll_next) has said `Pending`, so that a client can be cut off that sends the rest too slowly.
