@@ -543,6 +543,10 @@ impl Conversation for ImapConversation {
         }
     }
 
+    fn awaits_rest(&self) -> bool {
+        self.incomplete && (!self.session.input.is_empty() || self.session.framer.is_inside())
+    }
+
     fn upgraded(&mut self, how: Upgraded, now: Instant) {
         if let Upgraded::Tls(info) = how {
             let mut connection = Connection::clone(&self.session.connection);

@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 #[cfg(feature = "tls")]
 use tokio_rustls::server::TlsStream;
 
+use crate::limits::pace::{Debt, Pace};
 use crate::serve::{End, Outcome, ServeError, ServeOptions};
 use crate::stream::{Layered, Probe};
 use crate::timer::Timer;
@@ -80,6 +81,11 @@ pub(crate) struct Driver<S, C> {
     handled: Option<Instant>,
     /// When waiting for a client, or for a change after its client has gone, ends.
     give_up: Option<Instant>,
+    /// Since when the client has taken nothing of the output that is there for it.
+    stalled: Option<Instant>,
+    pace: Pace,
+    /// Why the client counts as gone, where we have cut it off.
+    cut: Option<End>,
     timer: Timer,
     received: u64,
     sent: u64,
@@ -110,6 +116,9 @@ where
             unflushed: false,
             handled: None,
             give_up: None,
+            stalled: None,
+            pace: Pace::default(),
+            cut: None,
             timer: Timer::default(),
             received: 0,
             sent: 0,
@@ -158,6 +167,7 @@ where
     fn outcome(&mut self, end: End) -> Outcome {
         // Shut for good, also where the future lives on: a client must not wait for a connection that nobody serves.
         self.stream = Layered::Taken;
+        let end = if end == End::Gone { self.cut.unwrap_or(end) } else { end };
         Outcome { end, received: self.received, sent: self.sent, error: self.error.take() }
     }
 
@@ -168,7 +178,15 @@ where
             // The handshake has its own timeout; a conversation that has ended has no deadlines.
             _ => None,
         };
-        [deadline, self.give_up].into_iter().flatten().min()
+        let slow = match self.phase {
+            Phase::Talking if !self.gone && self.next.is_none() => {
+                let stalled = self.stalled.and_then(|since| since.checked_add(self.options.write_stall));
+                let pace = self.options.min_rate.and_then(|rate| self.pace.due(rate));
+                stalled.into_iter().chain(pace).min()
+            }
+            _ => None,
+        };
+        [deadline, self.give_up, slow].into_iter().flatten().min()
     }
 
     /// Hands on what the server has to say. Not during a handshake: the words wait for its end.
@@ -225,8 +243,50 @@ where
         if progress {
             return Step::Again;
         }
+        if let Some(end) = self.too_slow(now) {
+            self.cut = Some(end);
+            self.lose(std::io::ErrorKind::TimedOut.into(), now);
+            return Step::Again;
+        }
         self.conversation.output().release();
+        self.tell_memory();
         Step::Wait
+    }
+
+    /// Looks at a client that is waited for. What the conversation ends with has a time limit of its own.
+    fn too_slow(&mut self, now: Instant) -> Option<End> {
+        if self.gone || self.next.is_some() {
+            return None;
+        }
+        let debt = if self.unflushed || !self.conversation.output().is_empty() {
+            let since = *self.stalled.get_or_insert(now);
+            if now.saturating_duration_since(since) >= self.options.write_stall {
+                return Some(End::Stalled);
+            }
+            Some((Debt::Output, self.sent))
+        } else {
+            self.stalled = None;
+            let begun = self.options.min_rate.is_some() && !self.end_of_input && self.conversation.awaits_rest();
+            begun.then_some((Debt::Input, self.received))
+        };
+        match (self.options.min_rate, debt) {
+            (Some(rate), Some((debt, moved))) => self.pace.owes(debt, moved, rate, now).then_some(End::TooSlow),
+            _ => {
+                self.pace.even();
+                None
+            }
+        }
+    }
+
+    fn tell_memory(&mut self) {
+        if let Some(memory) = &mut self.options.memory {
+            let input = self.conversation.read_buf().map(|buffer| buffer.capacity());
+            #[cfg(feature = "tls")]
+            let tls = matches!(self.stream, Layered::Tls(_));
+            #[cfg(not(feature = "tls"))]
+            let tls = false;
+            memory.tell(input, self.conversation.output().len() + self.stash.capacity(), tls);
+        }
     }
 
     /// Writes until the stream takes no more or nothing waits; says whether anything went out.
@@ -238,6 +298,7 @@ where
                     self.sent += count as u64;
                     self.unflushed = true;
                     self.give_up = None;
+                    self.stalled = None;
                     progress = true;
                 }
                 Poll::Ready(Err(error)) => {

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::control::ControlInbox;
 use crate::drive::Driver;
+use crate::limits::{MemoryShare, MinRate};
 use crate::stream::{Layered, without_delay};
 #[cfg(feature = "tls")]
 use crate::tls::{HandshakeError, TlsAcceptor};
@@ -33,8 +34,10 @@ use crate::tls::{HandshakeError, TlsAcceptor};
 ///   Under TLS that holds too for clients that close without TLS's own good-bye.
 /// * **A client that is gone** (writing or reading failed): changes that run are finished, for at most
 ///   [`ServeOptions::finish_grace`].
-/// * **A client that takes nothing**, once the conversation has ended, is waited for as long as
-///   [`ServeOptions::write_grace`] without progress. Before that, its patience is the conversation's affair.
+/// * **A client that takes nothing** is waited for as long as [`ServeOptions::write_stall`] without progress, and once the
+///   conversation has ended as long as [`ServeOptions::write_grace`]. One that is [too slow](ServeOptions::min_rate), at
+///   taking output or at sending the rest of a command, is cut off too. In both cases it is gone, as far as the
+///   conversation knows: changes that run are finished.
 /// * **Closing** is orderly: TLS's good-bye, the end of our side, then what the client still sends is read and forgotten
 ///   for up to two seconds, as closing on unread input would destroy the last reply on its way.
 ///
@@ -98,6 +101,13 @@ pub struct ServeOptions {
     /// How long, after the conversation has ended or asked for a layer, the client may take no byte of what it was
     /// told last. Default: 10 s.
     pub write_grace: Duration,
+    /// How long the client may take no byte of the output that waits for it, while the conversation goes on. Default:
+    /// 5 minutes; [`Duration::MAX`] leaves it to the conversation.
+    pub write_stall: Duration,
+    /// How slow the client may be in the middle of something. Default: as slow as it likes.
+    pub min_rate: Option<MinRate>,
+    /// Where the memory of this session counts. Default: nowhere.
+    pub memory: Option<MemoryShare>,
 }
 
 impl Default for ServeOptions {
@@ -116,6 +126,9 @@ impl ServeOptions {
             controls: None,
             finish_grace: Duration::from_secs(30),
             write_grace: Duration::from_secs(10),
+            write_stall: Duration::from_secs(300),
+            min_rate: None,
+            memory: None,
         }
     }
 
@@ -147,6 +160,27 @@ impl ServeOptions {
         self.write_grace = grace;
         self
     }
+
+    /// Sets [`write_stall`](Self::write_stall).
+    #[must_use]
+    pub fn write_stall(mut self, time: Duration) -> Self {
+        self.write_stall = time;
+        self
+    }
+
+    /// Sets [`min_rate`](Self::min_rate).
+    #[must_use]
+    pub fn min_rate(mut self, rate: MinRate) -> Self {
+        self.min_rate = Some(rate);
+        self
+    }
+
+    /// Sets [`memory`](Self::memory).
+    #[must_use]
+    pub fn memory(mut self, share: MemoryShare) -> Self {
+        self.memory = Some(share);
+        self
+    }
 }
 
 /// What became of a connection.
@@ -173,8 +207,10 @@ pub enum End {
     Aborted,
     /// The client could not be reached any more.
     Gone,
-    /// The client took nothing of what it was told last.
+    /// The client took nothing of what was there for it: [`ServeOptions::write_grace`], [`ServeOptions::write_stall`].
     Stalled,
+    /// The client was slower than [`ServeOptions::min_rate`].
+    TooSlow,
 }
 
 /// Why a connection could not be served.

@@ -229,6 +229,13 @@ impl Framer {
         self.parse_limits = parse_limits;
     }
 
+    /// Whether a command has begun of which nothing is in the caller's buffer: a message comes in, or a refused command is
+    /// being dropped.
+    #[must_use]
+    pub fn is_inside(&self) -> bool {
+        self.appending || !matches!(self.state, State::Line | State::Skipped | State::Foreign(_) | State::Fatal)
+    }
+
     /// Forgets everything about the input, which the caller has emptied: after STARTTLS.
     pub fn reset(&mut self) {
         self.start_command();

@@ -353,6 +353,11 @@ impl Conversation for Pop3Conversation {
         self.session.check_deadline(now);
     }
 
+    fn awaits_rest(&self) -> bool {
+        let listens = self.running.as_ref().is_none_or(|running| running.port.is_hungry());
+        listens && self.session.lines.has_begun() && self.session.wants_input()
+    }
+
     fn upgraded(&mut self, how: Upgraded, now: Instant) {
         if let Upgraded::Tls(tls) = how {
             self.session.secured(tls, now);

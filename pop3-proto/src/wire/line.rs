@@ -64,6 +64,11 @@ impl Lines {
         }
     }
 
+    /// Whether there is a line of which the end has not come. Said after [`Lines::next`] had nothing.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.discarding || !self.buffer.is_empty()
+    }
+
     /// The line that [`Lines::next`] found.
     pub(crate) fn line(&self, length: usize) -> &[u8] {
         self.buffer.get(..length).unwrap_or_default()

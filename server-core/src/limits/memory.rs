@@ -51,6 +51,7 @@ struct Shared {
 pub struct MemoryShare {
     shared: Arc<Shared>,
     counted: usize,
+    input: usize,
 }
 
 impl MemoryCeiling {
@@ -88,13 +89,16 @@ impl MemoryCeiling {
             return Err(LimitReached::Memory);
         }
         self.0.used.fetch_add(SESSION as u64, Ordering::Relaxed);
-        Ok(MemoryShare { shared: self.0.clone(), counted: SESSION })
+        Ok(MemoryShare { shared: self.0.clone(), counted: SESSION, input: 0 })
     }
 }
 
 impl MemoryShare {
-    /// The session waits, with so much in its buffers.
-    pub(crate) fn tell(&mut self, buffers: usize, tls: bool) {
+    /// The session waits, with so much in its buffers. The room of the read buffer may be unknown, when it can't be looked
+    /// at: then it is what it was.
+    pub(crate) fn tell(&mut self, input: Option<usize>, output: usize, tls: bool) {
+        self.input = input.unwrap_or(self.input);
+        let buffers = self.input + output;
         let size = SESSION + if tls { TLS } else { 0 } + buffers / GRAIN * GRAIN;
         if size > self.counted {
             self.shared.used.fetch_add((size - self.counted) as u64, Ordering::Relaxed);
@@ -121,12 +125,13 @@ mod tests {
         let mut one = ceiling.admit().unwrap();
         let two = ceiling.admit().unwrap();
         assert_eq!(ceiling.used(), 8192);
-        one.tell(1_000, false);
+        one.tell(Some(1_000), 0, false);
         assert_eq!(ceiling.used(), 8192, "small change");
-        one.tell(100_000, true);
+        one.tell(Some(60_000), 0, true);
+        one.tell(None, 40_000, true);
         assert!((100_000..130_000).contains(&ceiling.used()));
         assert!(ceiling.admit().is_err());
-        one.tell(0, true);
+        one.tell(Some(0), 0, true);
         assert_eq!(ceiling.used(), 8192 * 2);
         assert!(ceiling.admit().is_ok());
         ceiling.set(8192);

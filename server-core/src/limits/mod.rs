@@ -5,6 +5,8 @@
 //! * [`MemoryCeiling`]: from how much memory of all sessions on new connections are refused.
 //! * [`UserLimits`]: open sessions of each user.
 //! * [`Throttled`]: puts penalties and user limits in front of any backend.
+//! * [`MinRate`]: how slow a client may be in the middle of something; a part of
+//!   [`ServeOptions`](crate::ServeOptions::min_rate).
 //!
 //! The first three decide about a connection before it is told a byte, and belong to the [`Server`](crate::Server), over
 //! all its listeners; `Penalties` belongs to the backend as well, which is where logins fail:
@@ -38,6 +40,7 @@
 
 mod addresses;
 mod memory;
+pub(crate) mod pace;
 mod penalties;
 mod table;
 mod throttled;
@@ -47,6 +50,7 @@ use std::net::IpAddr;
 
 pub use addresses::{AddressGuard, AddressLimits, AddressSettings, Rate};
 pub use memory::{MemoryCeiling, MemoryShare};
+pub use pace::MinRate;
 pub use penalties::{Delay, Penalties, Penalty, PenaltySettings};
 pub use throttled::Throttled;
 pub use users::{UserGuard, UserLimits};
