@@ -1,0 +1,96 @@
+//! The user that this process runs as.
+
+use std::io;
+
+use async_trait::async_trait;
+use pillarbox_proto_core::Connection;
+use pillarbox_proto_core::auth::Identity;
+
+use super::users::Users;
+use super::{Preauth, Unidentified, user};
+
+/// Says that the client is the user that this process runs as (its real uid): for a client on standard input, who started
+/// the process itself.
+///
+/// A client that comes over the network is not identified: it did not start anything.
+/// [`over_network`](Self::over_network) is for a process that a super-server starts as the right user.
+#[derive(Clone, Debug, Default)]
+pub struct Stdio {
+    users: Users,
+    over_network: bool,
+}
+
+impl Stdio {
+    /// With the system's user database.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Looks users up elsewhere; the function may block.
+    #[must_use]
+    pub fn users(mut self, lookup: impl Fn(u32) -> io::Result<Option<String>> + Send + Sync + 'static) -> Self {
+        self.users = Users::new(lookup);
+        self
+    }
+
+    /// Whether a client that has an address is identified too; by default it is not.
+    #[must_use]
+    pub fn over_network(mut self, yes: bool) -> Self {
+        self.over_network = yes;
+        self
+    }
+}
+
+#[async_trait]
+impl Preauth for Stdio {
+    async fn identify(&self, connection: &Connection) -> Result<Identity, Unidentified> {
+        if connection.peer.is_some() && !self.over_network {
+            return Err(Unidentified::new("stdio: the client is on the network"));
+        }
+        let uid = rustix::process::getuid().as_raw();
+        let name = self.users.name(uid).await;
+        let identity = name.and_then(|name| user(name.as_bytes()).map_err(String::from));
+        identity.map_err(|reason| Unidentified::new(format!("stdio: {reason}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_user_of_the_process() {
+        let mut connection = Connection::default();
+        let uid = rustix::process::getuid().as_raw();
+        let hook = Stdio::new().users(move |asked| Ok((asked == uid).then(|| "alice".into())));
+        assert_eq!(hook.identify(&connection).await, Ok(Identity::new("alice")));
+        connection.peer = Some("127.0.0.1:1".parse().unwrap());
+        assert_eq!(hook.identify(&connection).await.unwrap_err().to_string(), "stdio: the client is on the network");
+        assert_eq!(hook.over_network(true).identify(&connection).await, Ok(Identity::new("alice")));
+    }
+
+    #[tokio::test]
+    async fn the_system_knows_its_users() {
+        assert_eq!(super::super::system_user(0).unwrap().as_deref(), Some("root"));
+        assert_eq!(super::super::system_user(4_000_000_001).unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn nobody_is_found() {
+        let uid = rustix::process::getuid().as_raw();
+        let connection = Connection::default();
+        let error = |hook: Stdio| async move { hook.identify(&connection.clone()).await.unwrap_err().to_string() };
+        assert_eq!(error(Stdio::new().users(|_| Ok(None))).await, format!("stdio: no user has the number {uid}"));
+    }
+
+    #[tokio::test]
+    async fn the_lookup_fails() {
+        let uid = rustix::process::getuid().as_raw();
+        let error = Stdio::new().users(|_| Err(io::Error::other("gone"))).identify(&Connection::default()).await;
+        let expected = format!("stdio: cannot look up the user with the number {uid}: gone");
+        assert_eq!(error.unwrap_err().to_string(), expected);
+        let error = Stdio::new().users(|_| Ok(Some("\n".into()))).identify(&Connection::default()).await;
+        assert_eq!(error.unwrap_err().to_string(), "stdio: no user name");
+    }
+}
