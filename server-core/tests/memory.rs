@@ -100,7 +100,7 @@ fn listener(world: &Arc<World>) -> Listener {
 
 fn quiet_world() -> Arc<World> {
     // With a deadline, as every real conversation has one.
-    World::idle_limit(std::time::Duration::from_secs(3600))
+    World::forgetful(std::time::Duration::from_secs(3600))
 }
 
 /// One test, as all of it is counted in one place.
@@ -118,7 +118,7 @@ fn idle_plain_connections_are_small() {
     let address = server.local_addr("toy").unwrap();
     let (heap, mut clients) = per_connection(1000, || TcpStream::connect(address).unwrap());
     println!("plain: {heap} bytes per idle connection");
-    // The test's own world notes each connection, which is not the server's doing, yet counted.
+    // What is known of a connection is in it, as every conversation keeps that.
     assert!(heap <= 2048, "{heap}");
 
     // A word to all of them, and then they are as small as before.

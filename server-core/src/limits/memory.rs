@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::LimitReached;
 
 /// What an idle session takes without TLS: its task, its conversation, its places in tables.
-const SESSION: usize = 4 * 1024;
+const SESSION: u32 = 4 * 1024;
 /// What TLS adds.
-const TLS: usize = 8 * 1024;
+const TLS: u32 = 8 * 1024;
 /// Changes of less than this are not told to all: the sum is one number that all threads would write.
-const GRAIN: usize = 4 * 1024;
+const GRAIN: u32 = 4 * 1024;
 
 /// A ceiling for the memory of all sessions together. Above it new connections are refused; those that are open stay,
 /// and are served as before.
@@ -50,8 +50,9 @@ struct Shared {
 #[must_use = "what is dropped does not count"]
 pub struct MemoryShare {
     shared: Arc<Shared>,
-    counted: usize,
-    input: usize,
+    // Half words: every connection has one of these.
+    counted: u32,
+    input: u32,
 }
 
 impl MemoryCeiling {
@@ -88,7 +89,7 @@ impl MemoryCeiling {
         if self.used() >= self.most() {
             return Err(LimitReached::Memory);
         }
-        self.0.used.fetch_add(SESSION as u64, Ordering::Relaxed);
+        self.0.used.fetch_add(SESSION.into(), Ordering::Relaxed);
         Ok(MemoryShare { shared: self.0.clone(), counted: SESSION, input: 0 })
     }
 }
@@ -97,13 +98,15 @@ impl MemoryShare {
     /// The session waits, with so much in its buffers. The room of the read buffer may be unknown, when it can't be looked
     /// at: then it is what it was.
     pub(crate) fn tell(&mut self, input: Option<usize>, output: usize, tls: bool) {
-        self.input = input.unwrap_or(self.input);
-        let buffers = self.input + output;
-        let size = SESSION + if tls { TLS } else { 0 } + buffers / GRAIN * GRAIN;
+        let half = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
+        self.input = input.map_or(self.input, half);
+        let buffers = self.input.saturating_add(half(output));
+        let own = if tls { SESSION + TLS } else { SESSION };
+        let size = own.saturating_add(buffers / GRAIN * GRAIN);
         if size > self.counted {
-            self.shared.used.fetch_add((size - self.counted) as u64, Ordering::Relaxed);
+            self.shared.used.fetch_add((size - self.counted).into(), Ordering::Relaxed);
         } else if size < self.counted {
-            self.shared.used.fetch_sub((self.counted - size) as u64, Ordering::Relaxed);
+            self.shared.used.fetch_sub((self.counted - size).into(), Ordering::Relaxed);
         }
         self.counted = size;
     }
@@ -111,7 +114,7 @@ impl MemoryShare {
 
 impl Drop for MemoryShare {
     fn drop(&mut self) {
-        self.shared.used.fetch_sub(self.counted as u64, Ordering::Relaxed);
+        self.shared.used.fetch_sub(self.counted.into(), Ordering::Relaxed);
     }
 }
 

@@ -22,14 +22,15 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MinRate {
     bytes: u32,
-    window: Duration,
+    /// In milliseconds: every connection has one of these.
+    window: u32,
 }
 
 impl MinRate {
-    /// So many bytes per second, over windows of this length.
+    /// So many bytes per second, over windows of this length; 49 days are the most.
     #[must_use]
-    pub const fn new(bytes_per_second: u32, window: Duration) -> Self {
-        Self { bytes: bytes_per_second, window }
+    pub fn new(bytes_per_second: u32, window: Duration) -> Self {
+        Self { bytes: bytes_per_second, window: u32::try_from(window.as_millis()).unwrap_or(u32::MAX) }
     }
 
     /// Bytes per second.
@@ -41,12 +42,11 @@ impl MinRate {
     /// The length of a window.
     #[must_use]
     pub const fn window(self) -> Duration {
-        self.window
+        Duration::from_millis(self.window as u64)
     }
 
     fn asks(self) -> u64 {
-        let bytes = u128::from(self.bytes) * self.window.as_millis() / 1000;
-        u64::try_from(bytes).unwrap_or(u64::MAX)
+        u64::from(self.bytes) * u64::from(self.window) / 1000
     }
 }
 
@@ -82,7 +82,7 @@ impl Pace {
     pub(crate) fn owes(&mut self, debt: Debt, moved: u64, rate: MinRate, now: Instant) -> bool {
         match &self.0 {
             Some(window) if window.debt == debt => {
-                if now.saturating_duration_since(window.began) < rate.window {
+                if now.saturating_duration_since(window.began) < rate.window() {
                     return false;
                 }
                 let slow = moved.saturating_sub(window.before) < rate.asks();
@@ -98,7 +98,7 @@ impl Pace {
 
     /// When it has to be looked at again.
     pub(crate) fn due(&self, rate: MinRate) -> Option<Instant> {
-        self.0.as_ref().and_then(|window| window.began.checked_add(rate.window))
+        self.0.as_ref().and_then(|window| window.began.checked_add(rate.window()))
     }
 }
 
@@ -106,7 +106,7 @@ impl Pace {
 mod tests {
     use super::*;
 
-    const RATE: MinRate = MinRate::new(10, Duration::from_secs(60));
+    const RATE: MinRate = MinRate { bytes: 10, window: 60_000 };
 
     #[test]
     fn whole_windows_count() {

@@ -24,6 +24,7 @@ pub struct World {
     pub connections: Mutex<Vec<Connection>>,
     idle_limit: Option<Duration>,
     stubborn: bool,
+    forgetful: bool,
     pub lines: AtomicUsize,
     released: Mutex<(bool, Vec<Waker>)>,
     told: tokio::sync::Notify,
@@ -36,6 +37,12 @@ impl World {
 
     pub fn idle_limit(limit: Duration) -> Arc<Self> {
         Arc::new(Self { idle_limit: Some(limit), ..Self::default() })
+    }
+
+    /// As [`idle_limit`](Self::idle_limit); it leaves each connection to its conversation, as real services do, and notes
+    /// nothing of it.
+    pub fn forgetful(limit: Duration) -> Arc<Self> {
+        Arc::new(Self { idle_limit: Some(limit), forgetful: true, ..Self::default() })
     }
 
     /// Its conversations do not end when the server does.
@@ -92,12 +99,18 @@ impl World {
             waiting: None,
             big: 0,
             since: None,
+            connection: None,
         }
     }
 
     pub fn make(self: &Arc<Self>) -> impl Fn(Connection) -> Box<dyn Conversation> + Send + Sync + use<> {
         let world = self.clone();
         move |connection| {
+            if world.forgetful {
+                let mut toy = world.toy();
+                toy.connection = Some(Box::new(connection));
+                return Box::new(toy);
+            }
             world.connections.lock().unwrap().push(connection);
             world.note("made");
             Box::new(world.toy())
@@ -116,11 +129,14 @@ pub struct Toy {
     waiting: Option<&'static str>,
     big: u64,
     since: Option<Instant>,
+    connection: Option<Box<Connection>>,
 }
 
 impl Drop for Toy {
     fn drop(&mut self) {
-        self.world.note("dropped");
+        if !self.world.forgetful {
+            self.world.note("dropped");
+        }
     }
 }
 
@@ -248,6 +264,9 @@ impl Conversation for Toy {
         self.world.note("deadline");
         self.output.put(b"too slow\n");
         self.end = Some(Next::Close);
+    }
+    fn awaits_rest(&self) -> bool {
+        !self.busy() && !self.input.is_empty()
     }
     fn upgraded(&mut self, how: Upgraded, now: Instant) {
         self.since = Some(now);
