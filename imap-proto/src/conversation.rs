@@ -129,6 +129,7 @@ impl ImapConversation {
                 let (port, backend) = (session.port.clone(), Arc::clone(&session.backend));
                 let future = Box::pin(login::preauth(port, backend, Arc::clone(&connection), identity.clone()));
                 self.kind = Kind::Preauth;
+                session.login_began("PREAUTH");
                 self.work = Some(Work { future, mode: Mode::Wait, changes: false });
             }
             _ if connection.preauth_only => session.end(Next::Close),
@@ -165,6 +166,7 @@ impl ImapConversation {
                 None
             }
             Frame::Rejected(rejected) => {
+                session.command_began("UNKNOWN");
                 session.set_tag(rejected.head.tag().map_or(b"*", |tag| tag.as_bytes()));
                 session.complete(refusal(&rejected));
                 None
@@ -309,8 +311,9 @@ impl ImapConversation {
         }
         // A login that has failed has failed, however the client has ended the exchange.
         let completion = self.verdict.take().filter(|_| !completion.is_failed_login()).unwrap_or(completion);
+        session.login_ended(&completion);
         match std::mem::replace(&mut self.kind, Kind::Command) {
-            Kind::Preauth if completion.condition == Condition::Ok => {}
+            Kind::Preauth if completion.condition == Condition::Ok => session.tell_state(false),
             Kind::Preauth if session.connection.preauth_only => session.end(Next::Close),
             Kind::Preauth if completion.is_about_the_user() => session.greet(Condition::Ok),
             Kind::Preauth => {
@@ -450,6 +453,7 @@ impl Conversation for ImapConversation {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Next> {
+        self.session.set_now(now);
         for _ in 0..STEPS {
             if self.session.ending() == Some(Next::Abort) {
                 return Poll::Ready(Next::Abort);
@@ -483,7 +487,11 @@ impl Conversation for ImapConversation {
                     return Poll::Pending;
                 }
                 if let Some(work) = &self.work {
-                    self.session.set_working(true, work.mode == Mode::Idle, now);
+                    let idles = work.mode == Mode::Idle;
+                    self.session.set_working(true, idles, now);
+                    if idles {
+                        self.session.tell_state(true);
+                    }
                 }
                 continue;
             }

@@ -174,12 +174,12 @@ impl Known {
             Some(Self::Login)
         } else if word.eq_ignore_ascii_case(b"AUTHENTICATE") {
             Some(Self::Authenticate)
-        } else if BARE.iter().any(|known| is(known)) {
+        } else if BARE.iter().any(is) {
             Some(Self::Bare)
-        } else if EARLY.iter().any(|known| is(known)) {
+        } else if EARLY.iter().any(is) {
             Some(Self::Early)
         } else {
-            LATE.iter().any(|known| is(known)).then_some(Self::Late)
+            LATE.iter().any(is).then_some(Self::Late)
         }
     }
 }

@@ -86,7 +86,7 @@ enum Server {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Dot {
     None,
-    Dot,
+    Seen,
     Cr,
 }
 
@@ -281,10 +281,10 @@ impl Redactor {
                 }
                 self.server = match (dot, line) {
                     (Dot::None, b".\r\n" | b".\n") if begins => Server::Head,
-                    (Dot::Dot, b"\r\n" | b"\n") | (Dot::Cr, b"\n") => Server::Head,
-                    (Dot::None, b".") if begins => Server::Message { begins: false, dot: Dot::Dot },
+                    (Dot::Seen, b"\r\n" | b"\n") | (Dot::Cr, b"\n") => Server::Head,
+                    (Dot::None, b".") if begins => Server::Message { begins: false, dot: Dot::Seen },
                     (Dot::None, b".\r") if begins => Server::Message { begins: false, dot: Dot::Cr },
-                    (Dot::Dot, b"\r") => Server::Message { begins: false, dot: Dot::Cr },
+                    (Dot::Seen, b"\r") => Server::Message { begins: false, dot: Dot::Cr },
                     _ => Server::Message { begins: ends, dot: Dot::None },
                 };
                 line.len()

@@ -46,10 +46,12 @@ impl Session {
         let outcome = match command.parse(self.config.limits.parse) {
             Ok(parsed) => {
                 self.set_tag(parsed.tag.as_bytes());
+                self.command_began(parsed.body.name());
                 self.dispatch(&parsed)
             }
             Err(error) => {
                 self.set_tag(command.tag().map_or(b"*", |tag| tag.as_bytes()));
+                self.command_began("UNKNOWN");
                 Err(syntax(&error))
             }
         };
@@ -61,6 +63,7 @@ impl Session {
         let outcome = match command.parse(self.config.limits.parse) {
             Ok(parsed) => {
                 self.set_tag(parsed.tag.as_bytes());
+                self.command_began(parsed.body.name());
                 match parsed.body {
                     CommandBody::Append(append) => self.append(&append, literal),
                     _ => Err(Completion::bad("Only APPEND takes a message")),
@@ -68,6 +71,7 @@ impl Session {
             }
             Err(error) => {
                 self.set_tag(command.tag().map_or(b"*", |tag| tag.as_bytes()));
+                self.command_began("UNKNOWN");
                 Err(syntax(&error))
             }
         };
@@ -315,6 +319,7 @@ impl Session {
         let user = login.userid.value().into_owned();
         let password = Secret::new(login.password.expose().into_owned());
         let (port, backend, connection) = self.at_the_door();
+        self.login_began("LOGIN");
         let future = Box::pin(login::login(port, backend, connection, user, password));
         Ok(Work { future, mode: Mode::Wait, changes: false })
     }
@@ -326,12 +331,14 @@ impl Session {
         let offered = self.mechanisms();
         let wanted = Mechanism::parse(authenticate.mechanism.as_str().as_bytes());
         let Some(mechanism) = wanted.filter(|mechanism| offered.contains(mechanism)) else {
+            self.login_impossible();
             return Err(Completion::no("This mechanism is not available").with(Code::Cannot));
         };
         let initial = authenticate.initial_response.map(|response| response.decode());
         let initial = initial.transpose().map_err(|error| Completion::bad(error.to_string()))?;
         let exchange = Exchange::new(mechanism, &offered, Arc::clone(&self.connection), Arc::clone(&self.env));
         let (port, backend, connection) = self.at_the_door();
+        self.login_began(mechanism.name());
         let future = Box::pin(login::authenticate(port, backend, connection, exchange, initial));
         Ok(Work { future, mode: Mode::Sasl, changes: false })
     }

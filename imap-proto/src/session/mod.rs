@@ -10,6 +10,7 @@ mod pieces;
 mod respond;
 mod timers;
 pub(crate) mod view;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -62,6 +63,7 @@ pub(crate) struct Session {
     /// A FETCH response has been begun and not ended.
     row_open: bool,
     timers: timers::Timers,
+    watch: watch::Watch,
     identified: identify::Identified,
 }
 
@@ -141,6 +143,7 @@ impl Session {
             pending: None,
             row_open: false,
             timers,
+            watch: watch::Watch::new(now),
             identified: identify::Identified::default(),
         };
         session.set_limits();
@@ -219,6 +222,10 @@ impl Session {
         if let Some(notice) = self.connection.notice.as_ref().filter(|notice| !notice.is_empty()) {
             encode::untagged(out, Condition::Ok, Some(&Code::Alert), notice);
         }
+        // That of a client that is known beforehand follows its login.
+        if condition == Condition::Ok {
+            self.tell_state(false);
+        }
     }
 
     /// Says goodbye and ends the session.
@@ -237,6 +244,7 @@ impl Session {
         if self.ending.is_none() || self.ending == Some(Next::Upgrade(Layer::Tls)) {
             encode::untagged(self.output.tail_mut(), Condition::Bye, code, text);
             self.end(Next::Close);
+            self.tell_state(false);
         }
     }
 
@@ -252,7 +260,8 @@ impl Session {
                 self.output.put(&self.tag);
                 self.output.put(b" OK");
                 self.bad_commands = 0;
-                return self.copy_uid(uid_validity, pairs, text);
+                self.copy_uid(uid_validity, pairs, text);
+                return self.command_ended(condition);
             }
             code => code,
         };
@@ -271,6 +280,7 @@ impl Session {
         } else {
             self.bad_commands = 0;
         }
+        self.command_ended(condition);
     }
 
     /// A login has failed; too many end the session.
