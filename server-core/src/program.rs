@@ -52,7 +52,7 @@ pub(crate) async fn run(words: &[String], limit: Duration) -> Result<ExitStatus,
     let group = Group::of(&child);
     let waited = tokio::time::timeout(limit, child.wait()).await;
     let status = waited.map_err(|_| ProgramError::Time { program: name(words), limit })?;
-    group.is_over();
+    group.release();
     status.map_err(|error| ProgramError::Start { program: name(words), error })
 }
 
@@ -83,7 +83,7 @@ pub(crate) async fn first_line(words: &[String], limit: Duration) -> Result<Vec<
         Ok(Err(Silence(Some(error)))) => Err(ProgramError::Read { program: name(words), error }),
         Ok(Err(Silence(None))) => Err(ProgramError::Output(name(words))),
         Ok(Ok((line, status))) => {
-            group.is_over();
+            group.release();
             match status {
                 Ok(status) if status.success() => Ok(line),
                 Ok(status) => Err(ProgramError::Status { program: name(words), status }),
@@ -158,7 +158,7 @@ impl Group {
     }
 
     /// The program has been waited for: its number may be somebody else's by now.
-    fn is_over(mut self) {
+    fn release(mut self) {
         self.0 = None;
     }
 }

@@ -314,7 +314,7 @@ mod tests {
         ] {
             assert_eq!(ask(hook, reply).await.unwrap_err(), error);
         }
-        let (port, served) = server("127.0.0.1", &TOKEN.to_vec()).await;
+        let (port, served) = server("127.0.0.1", TOKEN).await;
         let client = connection("127.0.0.1:40000", "127.0.0.2:143");
         let error = with_keys().port(port).identify(&client).await.unwrap_err();
         assert_eq!(error.to_string(), "ident: the encrypted user name is for another connection");

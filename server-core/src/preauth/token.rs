@@ -56,7 +56,7 @@ impl IdentKeys {
         if !rest.is_empty() {
             return Err(error(KeyFault::Partial));
         }
-        Ok(Self(records.iter().map(|record| key_of(record)).collect()))
+        Ok(Self(records.iter().map(key_of).collect()))
     }
 
     /// What the token says, by the first key that opens it.
@@ -169,7 +169,7 @@ fn key_of(record: &[u8; RECORD]) -> Zeroizing<Block> {
 
 fn odd_parity(byte: u8) -> u8 {
     let seven = byte & 0xfe;
-    seven | u8::from(seven.count_ones() % 2 == 0)
+    seven | u8::from(seven.count_ones().is_multiple_of(2))
 }
 
 fn xor(one: Block, other: Block) -> Block {

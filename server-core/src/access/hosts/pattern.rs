@@ -495,10 +495,9 @@ mod tests {
 
     fn list(text: &str, number: u32) -> Result<bool, Need> {
         let list = List::parse(text, |word| Ok(word.to_owned())).unwrap();
-        list.matches(
-            Need::Client,
-            |word| if word == "name" { None } else { Some(number % word.parse::<u32>().unwrap() == 0) },
-        )
+        list.matches(Need::Client, |word| {
+            if word == "name" { None } else { Some(number.is_multiple_of(word.parse().unwrap())) }
+        })
     }
 
     #[test]
