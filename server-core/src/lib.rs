@@ -15,82 +15,10 @@
 //!
 //! # Example
 //!
-//! A server that sends back what it gets. A conversation this simple has no command to finish and no use for a deadline;
-//! a protocol has both.
+//! A server that sends back what it gets, under TLS, and only to clients on its own machine. A conversation this simple
+//! has no command to finish and no use for a deadline; a protocol has both.
 //!
-//! ```
-//! use std::task::{Context, Poll};
-//! use std::time::{Duration, Instant};
-//!
-//! use bytes::BytesMut;
-//! use pillarbox_proto_core::conversation::{Control, Next, Upgraded};
-//! use pillarbox_proto_core::{Conversation, Output};
-//! use pillarbox_server_core::{Listener, Server};
-//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
-//!
-//! #[derive(Default)]
-//! struct Echo {
-//!     input: BytesMut,
-//!     output: Output,
-//!     end: bool,
-//! }
-//!
-//! impl Conversation for Echo {
-//!     fn read_buf(&mut self) -> Option<&mut BytesMut> {
-//!         // Back-pressure: who does not read is not read.
-//!         (self.output.len() < 64 * 1024).then_some(&mut self.input)
-//!     }
-//!     fn handle_read(&mut self, _now: Instant) {
-//!         self.output.put_bytes(self.input.split().freeze());
-//!     }
-//!     fn handle_eof(&mut self, _now: Instant) {
-//!         self.end = true;
-//!     }
-//!     fn handle_gone(&mut self) {
-//!         self.end = true;
-//!     }
-//!     fn handle_control(&mut self, control: Control, _now: Instant) {
-//!         if let Control::Shutdown { text } = control {
-//!             self.output.put(format!("{text}\r\n").as_bytes());
-//!             self.end = true;
-//!         }
-//!     }
-//!     fn poll_next(&mut self, _cx: &mut Context<'_>, _now: Instant) -> Poll<Next> {
-//!         if self.end { Poll::Ready(Next::Close) } else { Poll::Pending }
-//!     }
-//!     fn output(&mut self) -> &mut Output {
-//!         &mut self.output
-//!     }
-//!     fn deadline(&self) -> Option<Instant> {
-//!         None
-//!     }
-//!     fn handle_deadline(&mut self, _now: Instant) {}
-//!     fn upgraded(&mut self, _how: Upgraded, _now: Instant) {}
-//! }
-//!
-//! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let listener = Listener::new("echo", |_connection| Box::<Echo>::default())
-//!     .address(([127, 0, 0, 1], 0));
-//! let server = Server::new().listener(listener).max_connections(100).bind()?.start()?;
-//!
-//! let address = server.local_addr("echo").ok_or("no such listener")?;
-//! let mut client = tokio::net::TcpStream::connect(address).await?;
-//! client.write_all(b"hello\r\n").await?;
-//! let mut reply = [0; 7];
-//! client.read_exact(&mut reply).await?;
-//! assert_eq!(&reply, b"hello\r\n");
-//!
-//! let closing = server.clone();
-//! let drained = tokio::spawn(async move { closing.shutdown("bye", Duration::from_secs(5)).await });
-//! let mut last = String::new();
-//! client.read_to_string(&mut last).await?;
-//! assert_eq!(last, "bye\r\n");
-//! drop(client);
-//! assert_eq!(drained.await?.finished, 1);
-//! # Ok(())
-//! # }
-//! ```
+#![cfg_attr(feature = "tls", doc = concat!("```no_run\n", include_str!("../examples/echo.rs"), "```"))]
 //!
 //! # Features
 //!
