@@ -1,129 +1,121 @@
-//! From a listening socket to a conversation.
+//! From an open connection to a conversation.
 //!
 //! In this order, each step only for who passed the one before:
 //!
 //! 1. accept, with a pause when the system has no room;
-//! 2. the limits on open connections, of the server and of the listener: in the accept loop, so that a refused
-//!    connection costs a descriptor for a moment and nothing else;
-//! 3. in a task of its own from here on: the listener's gates;
-//! 4. TLS, in the mode that has it from the first byte;
-//! 5. the conversation.
+//! 2. the limits on open connections, of the listener and of the server, and the ceiling for memory: in the accept loop
+//!    (`entrance`), so that a refused connection costs a descriptor for a moment and nothing else;
+//! 3. in a task of its own from here on: the PROXY header, if the peer is a trusted proxy. "Address" is from here on the
+//!    one that it names;
+//! 4. the block list;
+//! 5. the listener's gates;
+//! 6. the server's gates;
+//! 7. the limits of the address: open connections, new connections in a time;
+//! 8. TLS, in the mode that has it from the first byte;
+//! 9. the preauth hook;
+//! 10. the conversation.
 //!
-//! Whoever is refused in 2 or 3 gets no byte, and its slot is free at once.
+//! Whoever is refused before 8 gets no byte; in all steps its slot is free at once.
 
-use std::io;
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use pillarbox_proto_core::Connection;
 use pillarbox_proto_core::connection::SessionId;
-use tokio::net::{TcpListener, TcpStream};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tracing::{Instrument, debug, info_span, trace, warn};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tracing::{Span, debug, field, trace, warn};
 
 use crate::control::ControlInbox;
+use crate::entrance::Shared;
+use crate::gate::Gate;
+use crate::incoming::{Incoming, NotServed};
+use crate::limits::{AddressGuard, LimitReached, MemoryShare};
 use crate::listener::Listener;
-use crate::serve::{ServeError, ServeOptions, serve_layered};
-use crate::sessions::{Registration, Sessions};
-use crate::slots::{Slot, Slots};
-use crate::stream::{Layered, without_delay};
-
-/// The first pause after an accept for which the system had no room; it doubles up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-/// See [`FIRST_PAUSE`].
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// What the accept loops of one server share.
-#[derive(Clone, Debug)]
-pub(crate) struct Shared {
-    pub(crate) sessions: Arc<Sessions>,
-    pub(crate) slots: Arc<Slots>,
-    pub(crate) tracker: TaskTracker,
-}
-
-/// What the accept loops of one listener share.
-#[derive(Clone, Debug)]
-pub(crate) struct Entrance {
-    pub(crate) listener: Arc<Listener>,
-    pub(crate) slots: Arc<Slots>,
-    pub(crate) shared: Shared,
-}
-
-impl Entrance {
-    /// Accepts until told to stop.
-    pub(crate) async fn run(self, socket: TcpListener, stop: CancellationToken) {
-        let mut pause = FIRST_PAUSE;
-        while let Some(accepted) = stop.run_until_cancelled(socket.accept()).await {
-            match accepted {
-                Ok((stream, peer)) => {
-                    pause = FIRST_PAUSE;
-                    self.admit(stream, peer);
-                }
-                Err(error) if is_about_one_connection(&error) => {
-                    debug!(listener = %self.listener.name, %error, "a connection was gone before it was accepted");
-                }
-                Err(error) => {
-                    warn!(listener = %self.listener.name, %error, ?pause, "cannot accept");
-                    if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
-                        break;
-                    }
-                    pause = LONGEST_PAUSE.min(pause * 2);
-                }
-            }
-        }
-    }
-
-    /// Step 2: room for it, or the end.
-    fn admit(&self, stream: TcpStream, peer: SocketAddr) {
-        let peer = canonical(peer);
-        let Some(slots) = self.slots.take().zip(self.shared.slots.take()) else {
-            debug!(listener = %self.listener.name, %peer, "too many connections: refused");
-            return;
-        };
-        self.shared.sessions.start(|id, inbox, registration| {
-            let span = info_span!("session", %id, listener = %self.listener.name, %peer);
-            let visitor = Visitor { stream, peer, listener: self.listener.clone() };
-            let badge = Badge { _slots: slots, _registration: registration };
-            self.shared.tracker.spawn(visitor.receive(id, inbox, badge).instrument(span))
-        });
-    }
-}
+use crate::proxy_protocol;
+use crate::refused::Refused;
+use crate::serve::{Outcome, ServeError, ServeOptions, serve_layered};
+use crate::sessions::Registration;
+use crate::slots::Slot;
+use crate::stream::Layered;
+use crate::transport::Transport;
 
 /// What a session gives back when it ends, in whatever way.
-struct Badge {
-    _slots: (Slot, Slot),
-    _registration: Registration,
+pub(crate) struct Badge {
+    #[expect(dead_code, reason = "given back when dropped")]
+    pub(crate) slots: (Slot, Slot),
+    #[expect(dead_code, reason = "given back when dropped")]
+    pub(crate) registration: Registration,
+    #[expect(dead_code, reason = "given back when dropped")]
+    pub(crate) turn: Option<OwnedSemaphorePermit>,
+    pub(crate) address: Option<AddressGuard>,
 }
 
-struct Visitor {
-    stream: TcpStream,
-    peer: SocketAddr,
-    listener: Arc<Listener>,
+/// Who came in, on the way to a conversation.
+pub(crate) struct Visitor {
+    pub(crate) id: SessionId,
+    pub(crate) incoming: Incoming,
+    pub(crate) listener: Arc<Listener>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) memory: Option<MemoryShare>,
+}
+
+/// A cause, and in words what exactly it was.
+struct Turned(Refused, String);
+
+fn turned(cause: Refused, reason: impl fmt::Display) -> Turned {
+    Turned(cause, reason.to_string())
+}
+
+impl From<LimitReached> for Turned {
+    fn from(limit: LimitReached) -> Self {
+        turned(limit.into(), limit)
+    }
 }
 
 impl Visitor {
-    /// Steps 3 to 5.
-    async fn receive(self, id: SessionId, inbox: ControlInbox, badge: Badge) {
-        let listener = self.listener;
+    /// Steps 3 to 10.
+    pub(crate) async fn receive(
+        mut self: Box<Self>,
+        inbox: ControlInbox,
+        mut badge: Badge,
+        report: Option<oneshot::Sender<Result<Outcome, NotServed>>>,
+    ) {
+        let (listener, memory) = (self.listener.clone(), self.memory.take());
         // Boxed: a handshake is large and short, a session small and long.
-        let Some((stream, connection)) = Box::pin(prepare(self.stream, self.peer, id, &listener)).await else { return };
+        let (stream, connection) = match Box::pin(self.prepare()).await {
+            Ok((stream, connection, guard)) => {
+                badge.address = guard;
+                (stream, connection)
+            }
+            Err((Turned(cause, reason), peer)) => {
+                cause.note(&listener.name, peer, &reason);
+                drop((memory, badge));
+                if let Some(report) = report {
+                    let _ = report.send(Err(NotServed::Refused(cause)));
+                }
+                return;
+            }
+        };
         trace!("connected");
         let conversation = (listener.make)(connection);
         let mut options = ServeOptions::new();
         options.controls = Some(inbox);
         options.finish_grace = listener.finish_grace;
         options.write_grace = listener.write_grace;
+        options.write_stall = listener.write_stall;
+        options.min_rate = listener.min_rate;
+        options.memory = memory;
         #[cfg(feature = "tls")]
         if listener.tls_mode.upgrades() {
             options.tls.clone_from(&listener.tls);
         }
         // What the conversation does not need is not kept for as long as it takes.
         drop(listener);
-        match serve_layered(stream, conversation, options).await {
+        let outcome = serve_layered(stream, conversation, options).await;
+        match &outcome {
             Ok(outcome) => {
-                let error = outcome.error.map(tracing::field::display);
+                let error = outcome.error.as_ref().map(field::display);
                 debug!(end = ?outcome.end, received = outcome.received, sent = outcome.sent, error, "ended");
             }
             // Not the client's fault: the conversation was made for other layers than its listener has.
@@ -132,96 +124,126 @@ impl Visitor {
             Err(error) => debug!(%error, "dropped"),
         }
         drop(badge);
+        if let Some(report) = report {
+            let _ = report.send(outcome.map_err(NotServed::from));
+        }
+    }
+
+    /// Steps 3 to 9.
+    async fn prepare(
+        self: Box<Self>,
+    ) -> Result<(Layered<Transport>, Connection, Option<AddressGuard>), (Turned, Option<std::net::SocketAddr>)> {
+        let Self { id, incoming, listener, shared, .. } = *self;
+        let Incoming { mut transport, mut connection, checked } = incoming;
+        connection.id = id;
+        connection.service = listener.name.clone();
+        if let Some(tcp) = transport.tcp() {
+            let is_ipv6 = connection.local.is_some_and(|local| local.is_ipv6());
+            listener.socket_options.apply(socket2::SockRef::from(tcp), is_ipv6);
+        }
+        let passed = async {
+            let guard = if checked {
+                hear_proxy(&mut transport, &mut connection, &listener).await?;
+                let client = connection.client().map(|client| client.ip());
+                check_block_list(client, &shared)?;
+                pass(&listener.gates, &mut connection, Refused::ListenerGate).await?;
+                pass(&shared.gates, &mut connection, Refused::ServerGate).await?;
+                count_address(client, &shared)?
+            } else {
+                None
+            };
+            let stream = secure(transport, &mut connection, &listener).await?;
+            identify(&mut connection, &listener).await?;
+            Ok((stream, guard))
+        };
+        match passed.await {
+            Ok((stream, guard)) => Ok((stream, connection, guard)),
+            Err(turned) => Err((turned, connection.client())),
+        }
     }
 }
 
-/// Steps 3 and 4.
-async fn prepare(
-    stream: TcpStream,
-    peer: SocketAddr,
-    id: SessionId,
-    listener: &Listener,
-) -> Option<(Layered<TcpStream>, Connection)> {
-    without_delay(&stream);
-    let mut connection = Connection::new(id);
-    connection.service = listener.name.clone();
-    connection.peer = Some(peer);
-    connection.local = stream.local_addr().ok().map(canonical);
-    for gate in &listener.gates {
-        if let Err(refusal) = gate.admit(&mut connection).await {
-            debug!(%refusal, "refused");
-            return None;
-        }
+/// Step 3.
+async fn hear_proxy(transport: &mut Transport, connection: &mut Connection, listener: &Listener) -> Result<(), Turned> {
+    let Some(peer) = connection.peer.map(|peer| peer.ip()) else { return Ok(()) };
+    if !listener.proxy_networks.iter().any(|network| network.contains(peer)) {
+        return Ok(());
     }
-    secure(stream, connection, listener).await
+    let header = tokio::time::timeout(listener.proxy_timeout, proxy_protocol::read(transport))
+        .await
+        .map_err(|_| turned(Refused::ProxyHeader, "the PROXY header took too long"))?
+        .map_err(|error| turned(Refused::ProxyHeader, error))?;
+    header.apply(connection);
+    if let Some((client, _)) = connection.proxied {
+        Span::current().record("client", field::display(client));
+    }
+    debug!(
+        client = connection.proxied.map(|(client, _)| field::display(client)),
+        proxy_id = connection.proxy_id.as_deref(),
+        "proxied"
+    );
+    Ok(())
 }
 
 /// Step 4.
+fn check_block_list(client: Option<IpAddr>, shared: &Shared) -> Result<(), Turned> {
+    match (client, &shared.penalties) {
+        (Some(client), Some(penalties)) => Ok(penalties.admit(client)?),
+        _ => Ok(()),
+    }
+}
+
+/// Steps 5 and 6.
+async fn pass(gates: &[Arc<dyn Gate>], connection: &mut Connection, cause: Refused) -> Result<(), Turned> {
+    for gate in gates {
+        gate.admit(connection).await.map_err(|refusal| turned(cause, refusal))?;
+    }
+    Ok(())
+}
+
+/// Step 7.
+fn count_address(client: Option<IpAddr>, shared: &Shared) -> Result<Option<AddressGuard>, Turned> {
+    match (client, &shared.address_limits) {
+        (Some(client), Some(limits)) => Ok(Some(limits.admit(client)?)),
+        _ => Ok(None),
+    }
+}
+
+/// Step 8.
 #[cfg(feature = "tls")]
 async fn secure(
-    stream: TcpStream,
-    mut connection: Connection,
+    transport: Transport,
+    connection: &mut Connection,
     listener: &Listener,
-) -> Option<(Layered<TcpStream>, Connection)> {
+) -> Result<Layered<Transport>, Turned> {
     use pillarbox_proto_core::connection::TlsMode;
 
     let (TlsMode::Connection, Some(acceptor)) = (listener.tls_mode, &listener.tls) else {
-        return Some((Layered::Plain(stream), connection));
+        return Ok(Layered::Plain(transport));
     };
-    match acceptor.accept(stream).await {
-        Ok((stream, info)) => {
-            connection.tls = Some(Arc::new(info));
-            Some((Layered::Tls(Box::new(stream)), connection))
-        }
-        Err(error) => {
-            debug!(%error, "TLS handshake failed");
-            None
-        }
-    }
+    let (stream, info) = acceptor.accept(transport).await.map_err(|error| turned(Refused::Handshake, error))?;
+    connection.tls = Some(Arc::new(info));
+    Ok(Layered::Tls(Box::new(stream)))
 }
 
-/// Without TLS there is no step 4, and [`bind`](crate::Server::bind) refused every listener that wants it.
+/// Without TLS there is no step 8, and [`bind`](crate::Server::bind) refused every listener that wants it.
 #[cfg(not(feature = "tls"))]
-async fn secure(stream: TcpStream, connection: Connection, _: &Listener) -> Option<(Layered<TcpStream>, Connection)> {
-    Some((Layered::Plain(stream), connection))
+async fn secure(transport: Transport, _: &mut Connection, _: &Listener) -> Result<Layered<Transport>, Turned> {
+    Ok(Layered::Plain(transport))
 }
 
-/// An IPv4 client of an IPv6 socket has its IPv4 address.
-fn canonical(mut address: SocketAddr) -> SocketAddr {
-    address.set_ip(address.ip().to_canonical());
-    address
-}
-
-/// Whether the next accept can go well at once: the error is that of a connection that ended while it waited.
-fn is_about_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable};
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionReset | ConnectionRefused | HostUnreachable | NetworkUnreachable
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn replies_are_not_delayed() {
-        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let _client = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
-        let (stream, peer) = socket.accept().await.unwrap();
-        assert!(!stream.nodelay().unwrap());
-        let listener = Listener::new("test", |_| unreachable!("not made here"));
-        let (stream, _) = prepare(stream, peer, SessionId::new(1), &listener).await.unwrap();
-        let Layered::Plain(stream) = stream else { panic!("no TLS here") };
-        assert!(stream.nodelay().unwrap());
+/// Step 9.
+async fn identify(connection: &mut Connection, listener: &Listener) -> Result<(), Turned> {
+    // Who handed it in may have known.
+    if let (None, Some(hook)) = (&connection.preauth, &listener.preauth) {
+        match hook.identify(connection).await {
+            Ok(identity) => connection.preauth = Some(identity),
+            Err(reason) if listener.preauth_only => return Err(turned(Refused::Unidentified, reason)),
+            Err(reason) => debug!(%reason, "the client is not identified"),
+        }
     }
-
-    #[test]
-    fn mapped_addresses_are_unmapped() {
-        let mapped: SocketAddr = "[::ffff:192.0.2.1]:143".parse().unwrap();
-        assert_eq!(canonical(mapped).to_string(), "192.0.2.1:143");
-        let real: SocketAddr = "[2001:db8::1]:143".parse().unwrap();
-        assert_eq!(canonical(real), real);
+    if connection.preauth.is_none() && listener.preauth_only {
+        return Err(turned(Refused::Unidentified, "there is nothing to identify it by"));
     }
+    Ok(())
 }

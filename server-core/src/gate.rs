@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use pillarbox_proto_core::Connection;
@@ -19,6 +20,13 @@ pub trait Gate: Send + Sync {
     ///
     /// The reason, for the log: the client is not told.
     async fn admit(&self, connection: &mut Connection) -> Result<(), Refusal>;
+}
+
+#[async_trait]
+impl<G: Gate + ?Sized> Gate for Arc<G> {
+    async fn admit(&self, connection: &mut Connection) -> Result<(), Refusal> {
+        (**self).admit(connection).await
+    }
 }
 
 /// Why a connection was refused.

@@ -32,23 +32,40 @@ struct Readme;
 
 mod accept;
 pub mod access;
+mod address;
 pub mod control;
 mod drive;
+mod entrance;
 mod gate;
+mod handle;
+mod incoming;
+pub mod inherited;
 pub mod limits;
 mod listener;
 mod network;
+mod options;
 pub mod preauth;
+mod process;
 mod program;
+pub mod proxy_protocol;
+mod refused;
+#[cfg(target_os = "linux")]
+pub mod run_as;
 mod serve;
 mod server;
 mod sessions;
 mod slots;
+mod socket;
+#[cfg(unix)]
+pub mod stdio;
 mod stream;
 mod timer;
 #[cfg(feature = "tls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
 pub mod tls;
+mod transport;
+#[cfg(unix)]
+mod unix_file;
 mod words;
 
 /// The time by tokio's clock, as conversations want it when they are made. In a test with paused time it stands still.
@@ -66,8 +83,15 @@ pub fn now() -> std::time::Instant {
     tokio::time::Instant::now().into_std()
 }
 
+pub use address::{Address, AddressError, service_port};
 pub use gate::{Gate, Refusal};
-pub use listener::{Address, Listener, MakeConversation};
+pub use handle::{BoundServer, Drained, ServerHandle};
+pub use incoming::{HandedIn, Incoming, NotServed};
+pub use listener::{Listener, MakeConversation};
 pub use network::{Network, NetworkError};
+pub use options::SocketOptions;
+pub use process::raise_open_files;
+pub use refused::Refused;
 pub use serve::{End, Outcome, ServeError, ServeOptions, serve_connection};
-pub use server::{BindError, BoundServer, Drained, Server, ServerHandle};
+pub use server::{BindError, Server};
+pub use transport::Transport;

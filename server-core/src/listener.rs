@@ -1,16 +1,18 @@
 //! What a server listens on.
 
 use std::fmt;
-use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
 use pillarbox_proto_core::connection::TlsMode;
 use pillarbox_proto_core::{Connection, Conversation};
-use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::address::Address;
 use crate::gate::Gate;
+use crate::limits::MinRate;
+use crate::network::Network;
+use crate::options::SocketOptions;
+use crate::preauth::Preauth;
 #[cfg(feature = "tls")]
 use crate::tls::TlsAcceptor;
 
@@ -40,15 +42,23 @@ pub struct Listener {
     pub(crate) tls: Option<TlsAcceptor>,
     pub(crate) gates: Vec<Arc<dyn Gate>>,
     pub(crate) max_connections: usize,
-    pub(crate) backlog: u16,
+    pub(crate) one_at_a_time: bool,
+    pub(crate) socket_options: SocketOptions,
+    pub(crate) proxy_networks: Vec<Network>,
+    pub(crate) proxy_timeout: Duration,
+    pub(crate) preauth: Option<Arc<dyn Preauth>>,
+    pub(crate) preauth_only: bool,
+    pub(crate) without_address: bool,
     pub(crate) finish_grace: Duration,
     pub(crate) write_grace: Duration,
+    pub(crate) write_stall: Duration,
+    pub(crate) min_rate: Option<MinRate>,
 }
 
 impl Listener {
     /// A service of this name (it stands in logs, and is [`Connection::service`]) that holds these conversations.
     ///
-    /// It has no address yet, no TLS, no limit of its own, a backlog of 1,024.
+    /// It has no address yet, no TLS, no limit of its own.
     pub fn new(
         name: impl Into<Arc<str>>,
         make: impl Fn(Connection) -> Box<dyn Conversation> + Send + Sync + 'static,
@@ -63,15 +73,23 @@ impl Listener {
             tls: None,
             gates: Vec::new(),
             max_connections: usize::MAX,
-            backlog: 1024,
+            one_at_a_time: false,
+            socket_options: SocketOptions::default(),
+            proxy_networks: Vec::new(),
+            proxy_timeout: Duration::from_secs(10),
+            preauth: None,
+            preauth_only: false,
+            without_address: false,
             finish_grace: defaults.finish_grace,
             write_grace: defaults.write_grace,
+            write_stall: defaults.write_stall,
+            min_rate: defaults.min_rate,
         }
     }
 
     /// Adds an address. Port 0 lets the system choose; [`BoundServer::local_addrs`](crate::BoundServer::local_addrs)
-    /// tells what it chose. `[::]` takes IPv4 clients too where the system does so, and then `0.0.0.0` with the same
-    /// port is in use already.
+    /// tells what it chose. `[::]` takes IPv4 clients too where the system can, unless some listener of the server has
+    /// `0.0.0.0` with the same port.
     #[must_use]
     pub fn address(mut self, address: impl Into<Address>) -> Self {
         self.addresses.push(address.into());
@@ -112,10 +130,68 @@ impl Listener {
         self
     }
 
-    /// How many connections the system keeps waiting to be accepted, per address.
+    /// Serves one connection at a time, over all addresses: the next one is accepted only when the one before has
+    /// ended, and waits in the system's queue until then. Connections that are
+    /// [handed in](crate::ServerHandle::serve) do not wait.
     #[must_use]
-    pub fn backlog(mut self, backlog: u16) -> Self {
-        self.backlog = backlog;
+    pub fn one_at_a_time(mut self, yes: bool) -> Self {
+        self.one_at_a_time = yes;
+        self
+    }
+
+    /// Sets options of its sockets; what they leave open, the [server's](crate::Server::socket_options) say.
+    #[must_use]
+    pub fn socket_options(mut self, options: SocketOptions) -> Self {
+        self.socket_options = options;
+        self
+    }
+
+    /// Sets [`SocketOptions::backlog`].
+    #[must_use]
+    pub fn backlog(mut self, backlog: u32) -> Self {
+        self.socket_options.backlog = Some(backlog);
+        self
+    }
+
+    /// Trusts proxies in these networks to say who their clients are, by the [PROXY
+    /// protocol](crate::proxy_protocol). Whoever connects from there and does not begin with its header is dropped;
+    /// whoever connects from elsewhere, or over a unix socket, is a client, and its header is mere input.
+    ///
+    /// Where the header tells that the client speaks TLS with the proxy, the connection is
+    /// [secured](Connection::externally_secured).
+    #[must_use]
+    pub fn proxy_networks(mut self, networks: impl IntoIterator<Item = Network>) -> Self {
+        self.proxy_networks = networks.into_iter().collect();
+        self
+    }
+
+    /// How long a proxy may take to send its header. Default: 10 s, as for a TLS handshake.
+    #[must_use]
+    pub fn proxy_timeout(mut self, timeout: Duration) -> Self {
+        self.proxy_timeout = timeout;
+        self
+    }
+
+    /// Asks this hook who each client is, after TLS where that is immediate. Whom it knows needs no login where the
+    /// protocol has a greeting that says so (IMAP's `PREAUTH`).
+    #[must_use]
+    pub fn preauth(mut self, hook: impl Preauth + 'static) -> Self {
+        self.preauth = Some(Arc::new(hook));
+        self
+    }
+
+    /// Serves only clients that the [hook](Self::preauth) knows; others are disconnected without a byte.
+    #[must_use]
+    pub fn preauth_only(mut self, yes: bool) -> Self {
+        self.preauth_only = yes;
+        self
+    }
+
+    /// Makes it a listener that has no address, for connections that are [handed in](crate::ServerHandle::serve).
+    /// Without this, a listener without an address is an error, as it is likely to be a mistake.
+    #[must_use]
+    pub fn without_address(mut self) -> Self {
+        self.without_address = true;
         self
     }
 
@@ -130,6 +206,20 @@ impl Listener {
     #[must_use]
     pub fn write_grace(mut self, grace: Duration) -> Self {
         self.write_grace = grace;
+        self
+    }
+
+    /// See [`ServeOptions::write_stall`](crate::ServeOptions::write_stall).
+    #[must_use]
+    pub fn write_stall(mut self, time: Duration) -> Self {
+        self.write_stall = time;
+        self
+    }
+
+    /// See [`ServeOptions::min_rate`](crate::ServeOptions::min_rate).
+    #[must_use]
+    pub fn min_rate(mut self, rate: MinRate) -> Self {
+        self.min_rate = Some(rate);
         self
     }
 
@@ -157,43 +247,5 @@ impl fmt::Debug for Listener {
             .field("tls_mode", &self.tls_mode)
             .field("max_connections", &self.max_connections)
             .finish_non_exhaustive()
-    }
-}
-
-/// An address to listen on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Address {
-    /// A TCP socket.
-    Tcp(SocketAddr),
-}
-
-impl<T: Into<SocketAddr>> From<T> for Address {
-    fn from(address: T) -> Self {
-        Self::Tcp(address.into())
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-        }
-    }
-}
-
-impl Address {
-    /// Binds and listens; the socket does not block.
-    pub(crate) fn listen(self, backlog: u16) -> io::Result<TcpListener> {
-        let Self::Tcp(address) = self;
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        // A restarted server must not wait for the connections of its predecessor to be forgotten. On Windows the
-        // option means that a port can be taken from under a running server.
-        #[cfg(not(windows))]
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(backlog.into())?;
-        Ok(socket.into())
     }
 }

@@ -99,13 +99,12 @@ impl Sessions {
         one.is_some_and(|controls| controls.send(control))
     }
 
-    /// Tells every session, and every one that starts later, to end.
-    pub(crate) fn close(&self, text: Arc<str>) -> usize {
+    /// From now on tells every session that starts to end; those that are there are for the caller to tell. Says
+    /// whether this was done before.
+    pub(crate) fn farewell(&self, text: Arc<str>) -> (Vec<Controls>, bool) {
         let mut table = self.lock();
-        table.farewell = Some(text.clone());
-        let all: Vec<_> = table.live.values().map(|live| live.controls.clone()).collect();
-        drop(table);
-        send(&all, &Control::Shutdown { text })
+        let again = table.farewell.replace(text).is_some();
+        (table.live.values().map(|live| live.controls.clone()).collect(), again)
     }
 
     /// Drops all that are left, at their next await; says how many.

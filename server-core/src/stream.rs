@@ -1,6 +1,5 @@
 //! The byte stream under a conversation, with the layers that can be put under it.
 
-use std::any::Any;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -8,8 +7,8 @@ use std::task::{Context, Poll, ready};
 use bytes::BytesMut;
 use pillarbox_proto_core::Output;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
+use crate::transport::{as_tcp, poll_peek};
 #[cfg(feature = "tls")]
 use tokio_rustls::server::TlsStream;
 
@@ -141,9 +140,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Layered<S> {
         let mut space = [std::mem::MaybeUninit::uninit(); 64];
         let mut space = ReadBuf::uninit(&mut space);
         if let Self::Plain(stream) = self
-            && let Some(tcp) = (stream as &dyn Any).downcast_ref::<TcpStream>()
+            && let Some(looked) = poll_peek(stream, cx, &mut space)
         {
-            let count = ready!(tcp.poll_peek(cx, &mut space))?;
+            let count = ready!(looked)?;
             return Poll::Ready(Ok(if count == 0 { Probe::End } else { Probe::Input }));
         }
         if !may_take || !stash.is_empty() {
@@ -158,7 +157,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Layered<S> {
 /// Replies are gathered before they are written, so waiting for more of them (Nagle's algorithm) would only add the
 /// client's delayed acknowledgement, 40 ms, to each.
 pub(crate) fn without_delay<S: 'static>(stream: &S) {
-    if let Some(tcp) = (stream as &dyn Any).downcast_ref::<TcpStream>()
+    if let Some(tcp) = as_tcp(stream)
         && let Err(error) = tcp.set_nodelay(true)
     {
         tracing::debug!(%error, "TCP_NODELAY");
