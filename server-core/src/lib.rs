@@ -8,6 +8,8 @@
 //! * [`Server`]: any number of [`Listener`]s, bound before any is served, with connection limits, [gates](Gate) and a
 //!   graceful [shutdown](ServerHandle::shutdown).
 //! * `tls`: certificates from PEM files, the handshake, channel bindings.
+//! * [`access`]: gates that decide by lists, by programs, and by the tables of tcp-wrappers.
+//! * [`preauth`]: who a client is before it says a word, by ident, by a program, or by who started us.
 //! * [`control`]: words to a conversation that runs.
 //!
 //! Every session runs in a [`tracing`] span `session` with its `id`, `listener` and `peer`. Nothing that a client sends
@@ -31,6 +33,7 @@
 struct Readme;
 
 mod accept;
+#[cfg(unix)]
 pub mod access;
 mod address;
 pub mod control;
@@ -46,6 +49,7 @@ mod network;
 mod options;
 pub mod preauth;
 mod process;
+#[cfg(unix)]
 mod program;
 pub mod proxy_protocol;
 mod refused;
@@ -66,6 +70,7 @@ pub mod tls;
 mod transport;
 #[cfg(unix)]
 mod unix_file;
+#[cfg(unix)]
 mod words;
 
 /// The time by tokio's clock, as conversations want it when they are made. In a test with paused time it stands still.

@@ -13,12 +13,19 @@
 //! What a hook says is believed: no password is asked for. The machine of an [`Ident`] client is trusted entirely, and
 //! so is the network between; it is for machines under one administration.
 
+#[cfg(unix)]
 mod ident;
+#[cfg(unix)]
 mod program;
+#[cfg(unix)]
 mod reply;
+#[cfg(unix)]
 mod scheme;
+#[cfg(unix)]
 mod stdio;
+#[cfg(unix)]
 mod token;
+#[cfg(unix)]
 mod users;
 
 use std::borrow::Cow;
@@ -28,11 +35,17 @@ use async_trait::async_trait;
 use pillarbox_proto_core::Connection;
 use pillarbox_proto_core::auth::Identity;
 
+#[cfg(unix)]
 pub use ident::Ident;
+#[cfg(unix)]
 pub use program::Program;
+#[cfg(unix)]
 pub use scheme::{Scheme, SchemeError};
+#[cfg(unix)]
 pub use stdio::Stdio;
+#[cfg(unix)]
 pub use token::{IdentKeys, KeyFileError};
+#[cfg(unix)]
 pub use users::system_user;
 
 /// Identifies a client before the conversation starts.
@@ -90,9 +103,11 @@ impl fmt::Display for Unidentified {
 impl std::error::Error for Unidentified {}
 
 /// The longest user name that is taken from elsewhere, in bytes.
+#[cfg(unix)]
 const LONGEST_USER: usize = 255;
 
 /// The user of this name, if it can be one.
+#[cfg(unix)]
 fn user(name: &[u8]) -> Result<Identity, &'static str> {
     let name = std::str::from_utf8(name).map_err(|_| "the user name is not UTF-8")?;
     match name {

@@ -7,6 +7,7 @@ use pillarbox_proto_core::Connection;
 use pillarbox_proto_core::auth::Identity;
 
 use super::{Ident, Preauth, Program, Stdio, Unidentified};
+use crate::address::service_port;
 use crate::words::WordsError;
 
 /// A hook as it is named in a configuration.
@@ -69,12 +70,7 @@ fn port_of(text: &str) -> Option<u16> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return text.parse().ok().filter(|port| *port != 0);
     }
-    // The name of a service has a letter (RFC 6335, section 5.1): the system would take a number with a sign, too.
-    let named = text.bytes().any(|byte| byte.is_ascii_alphabetic())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-    let hints = dns_lookup::AddrInfoHints { socktype: dns_lookup::SockType::Stream.into(), ..Default::default() };
-    let found = named.then(|| dns_lookup::getaddrinfo(None, Some(text), Some(hints)).ok()).flatten();
-    let port = found.and_then(|mut found| found.find_map(Result::ok)).map(|found| found.sockaddr.port());
+    let port = service_port(text);
     // The name that the documents use is known also where the system has no table of services.
     port.or((text == "auth" || text == "ident").then_some(super::ident::PORT))
 }
@@ -169,7 +165,6 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_read_or_refused_in_one_line(text in "(prog|ident|stdio|)(://|/)?[:0-9 ${}'\"\n]{0,8}\\PC{0,3}") {
-            // No name of a service: these would be looked up.
             if let Err(error) = Scheme::parse(&text) {
                 prop_assert!(!error.to_string().contains('\n'));
             }

@@ -213,7 +213,8 @@ impl HostPattern {
         let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
         if lower.contains(['*', '?']) {
             let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:*?".contains(&byte);
-            if !lower.bytes().all(known) {
+            // With a dot at an end it would be one of the two forms below, which take no wildcards.
+            if !lower.bytes().all(known) || lower.starts_with('.') || lower.ends_with('.') {
                 return Err(strange());
             }
             let names = lower.bytes().any(|byte| byte.is_ascii_alphabetic()) && !lower.contains(':');
@@ -444,6 +445,8 @@ mod tests {
             ("a..b", "neither a host name, an address nor a pattern: 'a..b'"),
             (".", "neither a host name, an address nor a pattern: '.'"),
             ("a%b", "neither a host name, an address nor a pattern: 'a%b'"),
+            (".example.*", "neither a host name, an address nor a pattern: '.example.*'"),
+            ("10.*.", "neither a host name, an address nor a pattern: '10.*.'"),
             ("a%*", "neither a host name, an address nor a pattern: 'a%*'"),
             ("@friends", "netgroups are not known: '@friends'"),
             ("root@example.org", "clients' user names are not known: 'root@example.org'"),
