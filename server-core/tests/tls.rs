@@ -84,6 +84,7 @@ async fn bytes_injected_in_a_packet_of_their_own_never_become_input() {
     say(&mut plain, "injected\n").await;
     let error = served.await.unwrap().unwrap_err();
     assert!(matches!(error, ServeError::Handshake(HandshakeError::Failed(_))), "{error}");
+    assert_eq!(error.to_string(), "TLS handshake: what the client sent is not TLS");
     assert_eq!(world.lines.load(std::sync::atomic::Ordering::Relaxed), 1);
 }
 

@@ -175,7 +175,7 @@ fn encrypted_keys_are_told_apart() {
 fn files_that_we_may_not_read() {
     let folder = Folder::new();
     let (certificate, key) = (folder.certificate.clone(), folder.key.clone());
-    fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+    fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
     fs::set_permissions(folder.folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     // Root reads everything; a thread that is nobody does not.
     let nobody = std::thread::spawn(move || {

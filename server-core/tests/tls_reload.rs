@@ -110,8 +110,8 @@ async fn echo(stream: &mut TlsStream<TcpStream>, line: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_connection_fails_while_certificates_change() {
-    const CLIENTS: usize = 50;
-    const TIMES: usize = 8;
+    const CLIENTS: usize = 200;
+    const TIMES: usize = 2;
     let authority = Authority::new("Authority");
     let certificates = [authority.server(&[HOST]), authority.server(&[HOST, "www.example.org"])];
     let acceptor = TlsConfig::new().identity(certificates[0].identity()).build().unwrap();

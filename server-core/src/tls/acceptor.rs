@@ -21,16 +21,21 @@ use super::{HandshakeError, TlsConfig, TlsError, binding};
 /// Does handshakes. Clones share everything, also what [`reload`](Self::reload) changes.
 #[derive(Clone)]
 pub struct TlsAcceptor {
-    current: Arc<RwLock<Arc<Shared>>>,
-    /// Set by [`with_alpn`](Self::with_alpn).
-    own: Option<Arc<Own>>,
+    current: Arc<RwLock<Current>>,
+    /// Application protocols in place of the configuration's; set by [`with_alpn`](Self::with_alpn).
+    alpn: Option<Arc<[Vec<u8>]>>,
 }
 
-/// Application protocols in place of the configuration's.
-struct Own {
-    alpn: Vec<Vec<u8>>,
-    /// What was made last, and of what.
-    made: RwLock<Option<(Arc<Shared>, Arc<Shared>)>>,
+/// The configuration, and what was made of it for other application protocols. It goes as a whole, with its keys.
+struct Current {
+    shared: Arc<Shared>,
+    derived: HashMap<Arc<[Vec<u8>]>, Arc<Shared>>,
+}
+
+impl Current {
+    fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, derived: HashMap::new() }
+    }
 }
 
 #[derive(Clone)]
@@ -59,7 +64,7 @@ impl fmt::Debug for TlsAcceptor {
 
 impl TlsAcceptor {
     pub(super) fn new(shared: Shared) -> Self {
-        Self { current: Arc::new(RwLock::new(Arc::new(shared))), own: None }
+        Self { current: Arc::new(RwLock::new(Current::new(Arc::new(shared)))), alpn: None }
     }
 
     /// The same certificates and rules, for other application protocols (see [`TlsConfig::alpn`]). It keeps them when
@@ -67,7 +72,7 @@ impl TlsAcceptor {
     #[must_use]
     pub fn with_alpn<P: AsRef<[u8]>>(&self, protocols: impl IntoIterator<Item = P>) -> Self {
         let alpn = protocols.into_iter().map(|name| name.as_ref().to_vec()).collect();
-        Self { current: self.current.clone(), own: Some(Arc::new(Own { alpn, made: RwLock::default() })) }
+        Self { current: self.current.clone(), alpn: Some(alpn) }
     }
 
     /// Puts another configuration in place of the one there is.
@@ -92,20 +97,18 @@ impl TlsAcceptor {
     }
 
     fn put(&self, shared: Arc<Shared>) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = shared;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Current::new(shared);
     }
 
     fn current(&self) -> Arc<Shared> {
-        let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(own) = &self.own else { return current };
-        if let Some((of, made)) = &*own.made.read().unwrap_or_else(PoisonError::into_inner)
-            && Arc::ptr_eq(of, &current)
-        {
+        let read = || self.current.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(alpn) = &self.alpn else { return read().shared.clone() };
+        if let Some(made) = read().derived.get(alpn) {
             return made.clone();
         }
-        let made = Arc::new(current.with_alpn(&own.alpn));
-        *own.made.write().unwrap_or_else(PoisonError::into_inner) = Some((current, made.clone()));
-        made
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let Current { shared, derived } = &mut *current;
+        derived.entry(alpn.clone()).or_insert_with(|| Arc::new(shared.with_alpn(alpn))).clone()
     }
 
     /// Does the server's side of a handshake.
@@ -205,5 +208,139 @@ impl Shared {
         info.exporter = unique.then(|| binding::exporter(session)).flatten();
         info.server_end_point.clone_from(&served.end_point);
         info
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::KeyPair;
+    use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio_rustls::TlsConnector;
+    use tokio_rustls::rustls::client::danger::HandshakeSignatureValid;
+    use tokio_rustls::rustls::crypto::ring;
+    use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+    use tokio_rustls::rustls::{
+        CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme,
+    };
+
+    use super::*;
+    use crate::tls::{ClientCertificates, TlsIdentity};
+
+    fn self_signed(name: &str) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+        let key = KeyPair::generate().unwrap();
+        let made = rcgen::CertificateParams::new([name.to_owned()]).unwrap().self_signed(&key).unwrap();
+        (made.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+    }
+
+    /// As if time had passed since the last handshake.
+    #[derive(Debug)]
+    struct Expired;
+
+    impl ClientCertVerifier for Expired {
+        fn root_hint_subjects(&self) -> &[DistinguishedName] {
+            &[]
+        }
+        fn verify_client_cert(
+            &self,
+            _: &CertificateDer<'_>,
+            _: &[CertificateDer<'_>],
+            _: UnixTime,
+        ) -> Result<ClientCertVerified, rustls::Error> {
+            Err(CertificateError::Expired.into())
+        }
+        fn verify_tls12_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            Err(CertificateError::BadSignature.into())
+        }
+        fn verify_tls13_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            Err(CertificateError::BadSignature.into())
+        }
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            Vec::new()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_certificate_in_a_ticket_is_verified_again() {
+        let ((server, key), (own, own_key)) = (self_signed("mail.example.org"), self_signed("client.example.org"));
+        let roots = |certificate: &CertificateDer<'static>| {
+            let mut roots = RootCertStore::empty();
+            roots.add(certificate.clone()).unwrap();
+            Arc::new(roots)
+        };
+        let config = TlsConfig::new()
+            .identity(TlsIdentity::new(vec![server.clone()], key))
+            .client_certificates(ClientCertificates::Optional(roots(&own)));
+        for versions in [&rustls::version::TLS12, &rustls::version::TLS13] {
+            let now = TlsAcceptor::new(config.clone().shared().unwrap());
+            let mut shared = Shared::clone(&now.current());
+            shared.verifier = Arc::new(Expired);
+            let later = TlsAcceptor::new(shared);
+            let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+                .with_protocol_versions(&[versions])
+                .unwrap()
+                .with_root_certificates(roots(&server))
+                .with_client_auth_cert(vec![own.clone()], own_key.clone_key())
+                .unwrap();
+            let connector = TlsConnector::from(Arc::new(client));
+            for (acceptor, error) in [(now, None), (later, Some("the client's certificate has expired"))] {
+                let (ours, theirs) = duplex(1 << 16);
+                let name = ServerName::try_from("mail.example.org").unwrap();
+                let (served, connected) = tokio::join!(acceptor.accept(ours), connector.connect(name, theirs));
+                let mut connected = connected.unwrap();
+                if error.is_none() {
+                    let (mut stream, info) = served.unwrap();
+                    assert_eq!(info.client_certificates.len(), 1);
+                    stream.write_all(b"!").await.unwrap();
+                    stream.flush().await.unwrap();
+                    connected.read_u8().await.unwrap();
+                } else {
+                    assert_eq!(connected.get_ref().1.handshake_kind(), Some(HandshakeKind::Resumed));
+                    assert_eq!(served.err().map(|error| error.to_string()).as_deref(), error);
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_does_not_keep_the_configuration_that_it_began_with() {
+        let config = |name| {
+            let (certificate, key) = self_signed(name);
+            (TlsConfig::new().identity(TlsIdentity::new(vec![certificate.clone()], key)), certificate)
+        };
+        for versions in [&rustls::version::TLS12, &rustls::version::TLS13] {
+            let ((old, certificate), (new, _)) = (config("mail.example.org"), config("mail.example.org"));
+            let acceptor = old.build().unwrap();
+            let base = acceptor.clone();
+            let acceptor = acceptor.with_alpn(["imap"]);
+            let before = [&base, &acceptor].map(|acceptor| Arc::downgrade(&acceptor.current().served[0].config));
+            let mut roots = RootCertStore::empty();
+            roots.add(certificate).unwrap();
+            let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+                .with_protocol_versions(&[versions])
+                .unwrap()
+                .with_root_certificates(roots)
+                .with_no_client_auth();
+            let (ours, theirs) = duplex(1 << 16);
+            let name = ServerName::try_from("mail.example.org").unwrap();
+            let connector = TlsConnector::from(Arc::new(client));
+            let (served, connected) = tokio::join!(acceptor.accept(ours), connector.connect(name, theirs));
+            let ((mut stream, _), mut connected) = (served.unwrap(), connected.unwrap());
+            acceptor.reload(new).unwrap();
+            assert_eq!(before.map(|config| config.strong_count()), [0, 0], "its key is gone with it");
+            stream.write_all(b"!").await.unwrap();
+            stream.flush().await.unwrap();
+            assert_eq!(connected.read_u8().await.unwrap(), b'!');
+        }
     }
 }

@@ -262,7 +262,8 @@ pub struct UnknownFileCheck {
     name: String,
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 

@@ -596,4 +596,14 @@ mod tests {
         }
         assert!(error(&format!("NORMAL:+{}", "A".repeat(100_000))).len() < 100);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused_in_one_line(text in "(NORMAL|NONE|[A-Z@]{0,8})(:[-+!%]?[A-Z0-9.\\-\\PC\n]{0,12}){0,6}") {
+            match Priorities::parse(&text) {
+                Ok(read) => assert!(!read.versions().is_empty() && !read.cipher_suites().is_empty()),
+                Err(error) => assert!(!error.to_string().contains('\n'), "{error}"),
+            }
+        }
+    }
 }

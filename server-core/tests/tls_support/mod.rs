@@ -72,6 +72,8 @@ impl Authority {
         let mut wanted = CertificateParams::default();
         wanted.distinguished_name = rcgen::DistinguishedName::new();
         change(&mut wanted);
+        // Strict clients want to see which of its keys the authority signed with.
+        wanted.use_authority_key_identifier_extension = true;
         let made = wanted.signed_by(key, &self.issuer).unwrap();
         Made { der: made.der().clone(), pem: made.pem(), key_pem: key.serialize_pem() }
     }
