@@ -234,6 +234,8 @@ async fn secure(transport: Transport, _: &mut Connection, _: &Listener) -> Resul
 
 /// Step 9.
 async fn identify(connection: &mut Connection, listener: &Listener) -> Result<(), Turned> {
+    // Whose account can't be opened has no other way in either, which the conversation finds out.
+    connection.preauth_only |= listener.preauth_only;
     // Who handed it in may have known.
     if let (None, Some(hook)) = (&connection.preauth, &listener.preauth) {
         match hook.identify(connection).await {
