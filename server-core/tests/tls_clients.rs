@@ -7,9 +7,53 @@ mod tls_support;
 use std::sync::Arc;
 
 use pillarbox_proto_core::Connection;
+use pillarbox_proto_core::auth::{Exchange, Identity, Mechanism, Secret, Step, offered};
+use pillarbox_proto_core::backend::{Authenticator, Error, Questions};
 use pillarbox_proto_core::connection::SessionId;
+use pillarbox_proto_core::env::FixedEnv;
 use pillarbox_server_core::tls::{CertificateNames, ClientCertificates, RevocationLists, TlsConfig};
 use tls_support::{Authority, HOST, Made, TLS12, TLS13, both, shake, usual};
+
+/// A backend in which every certificate names its user.
+struct Users;
+
+#[async_trait::async_trait]
+impl Authenticator for Users {
+    fn questions(&self) -> Questions {
+        let mut questions = Questions::default();
+        questions.certificate = true;
+        questions
+    }
+    async fn check_password(&self, _: &Connection, _: &str, _: &Secret) -> Result<Identity, Error> {
+        Err(Error::AuthenticationFailed)
+    }
+    async fn check_certificate(&self, connection: &Connection) -> Result<Identity, Error> {
+        let names = CertificateNames::of(connection).ok_or(Error::AuthenticationFailed)?;
+        names.user().map(Identity::new).ok_or(Error::AuthenticationFailed)
+    }
+}
+
+/// Who SASL EXTERNAL makes of the client; `None` where it is not offered, or refused.
+async fn external(connection: &Connection) -> Option<String> {
+    let offer = offered(&Users.questions(), connection, false);
+    if !offer.contains(&Mechanism::External) {
+        return None;
+    }
+    let env = Arc::new(FixedEnv { now: std::time::SystemTime::UNIX_EPOCH, byte: 7 });
+    let mut exchange = Exchange::new(Mechanism::External, &offer, Arc::new(connection.clone()), env);
+    match exchange.step(&Users, Some(b"")).await {
+        Ok(Step::Done { identity, .. }) => Some(identity.user().to_owned()),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn a_proxys_word_is_enough_for_external() {
+    let mut connection = Connection::new(SessionId::new(1));
+    assert_eq!(external(&connection).await, None);
+    connection.certificate_name = Some("tim".into());
+    assert_eq!(external(&connection).await.unwrap(), "tim");
+}
 
 fn optional(config: &TlsConfig, authority: &Authority) -> TlsConfig {
     config.clone().client_certificates(ClientCertificates::Optional(authority.roots()))
@@ -31,9 +75,10 @@ async fn good_certificates_are_told_with_their_names() {
             for resumed in [false, true] {
                 let done = shake(&acceptor, &client, HOST).await.unwrap();
                 assert_eq!(done.resumed, resumed);
-                // What EXTERNAL asks for, also when the certificate came in a ticket.
+                // Also when the certificate came in a ticket, it says who it is.
                 let mut connection = Connection::new(SessionId::new(1));
                 connection.tls = Some(Arc::new(done.info));
+                assert_eq!(external(&connection).await.unwrap(), "tim@example.org");
                 let names = CertificateNames::of(&connection).unwrap();
                 assert_eq!(names.user(), Some("tim@example.org"));
                 assert_eq!(names.common_name.as_deref(), Some("tim"));

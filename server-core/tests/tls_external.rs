@@ -15,7 +15,9 @@ use std::sync::Arc;
 
 use common::World;
 use pillarbox_proto_core::connection::TlsMode;
-use pillarbox_server_core::tls::{CipherSuite, ClientCertificates, RevocationLists, TlsConfig, TlsVersion};
+use pillarbox_server_core::tls::{
+    CipherSuite, ClientCertificates, RevocationLists, TlsConfig, TlsIdentity, TlsVersion,
+};
 use pillarbox_server_core::{Listener, Server, ServerHandle};
 use rcgen::KeyPair;
 use tls_support::{Authority, HOST, Made};
@@ -325,4 +327,55 @@ fn openssl_with_certificates_of_its_own() {
         assert_eq!(sent, "", "{told}");
         assert!(told.contains("alert certificate required") || told.contains("alert handshake failure"), "{told}");
     }
+}
+
+#[test]
+fn files_that_openssl_makes() {
+    if !there("openssl", "version") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let run = |line: &str| {
+        let output = Command::new("openssl").args(line.split(' ')).current_dir(folder.path()).output().unwrap();
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let build = |certificate: &str, key: &str| {
+        TlsConfig::new().identity(TlsIdentity::from_pem_files(path(certificate), path(key))?).build().map(drop)
+    };
+    let says = |certificate: &str, key: &str, about: &str, line: &str| {
+        let error = build(certificate, key).unwrap_err().to_string();
+        assert_eq!(error, format!("{}: {line}", path(about).display()));
+    };
+    run("genrsa -out rsa.key 2048");
+    run("ecparam -name prime256v1 -genkey -out ec.key");
+    run("genpkey -algorithm ed25519 -out ed.key");
+    for kind in ["rsa", "ec", "ed"] {
+        run(&format!("req -new -x509 -key {kind}.key -subj /CN=x -addext subjectAltName=DNS:{HOST} -out {kind}.crt"));
+        run(&format!("pkcs8 -topk8 -nocrypt -in {kind}.key -out {kind}8.key"));
+        run(&format!("pkcs8 -topk8 -passout pass:secret -in {kind}.key -out {kind}-secret.key"));
+        run(&format!("x509 -outform DER -in {kind}.crt -out {kind}.der"));
+        let certificate = format!("{kind}.crt");
+        build(&certificate, &format!("{kind}.key")).unwrap();
+        build(&certificate, &format!("{kind}8.key")).unwrap();
+        let encrypted = format!("{kind}-secret.key");
+        let line = "the private key is encrypted; one without a passphrase is wanted";
+        says(&certificate, &encrypted, &encrypted, line);
+        let der = format!("{kind}.der");
+        says(&der, &format!("{kind}.key"), &der, "a DER file where a PEM file is wanted");
+    }
+    // The old form of an encrypted key.
+    run("rsa -aes128 -traditional -passout pass:secret -in rsa.key -out rsa-old.key");
+    says("rsa.crt", "rsa-old.key", "rsa-old.key", "the private key is encrypted; one without a passphrase is wanted");
+    says("rsa.crt", "ec.key", "ec.key", &format!("is not the key of the certificate in {}", path("rsa.crt").display()));
+    // What `x509 -req` makes unless it is told about extensions.
+    run("req -new -key ec.key -subj /CN=x -out request.pem");
+    run("x509 -req -in request.pem -signkey ec.key -out first.crt");
+    let version =
+        Command::new("openssl").args(["x509", "-noout", "-text", "-in"]).arg(path("first.crt")).output().unwrap();
+    if String::from_utf8_lossy(&version.stdout).contains("Version: 1 ") {
+        let line = "not an X.509 certificate of version 3, but one without extensions";
+        says("first.crt", "ec.key", "first.crt", line);
+    }
+    says("request.pem", "ec.key", "request.pem", "no certificate in it, only a certificate request");
 }

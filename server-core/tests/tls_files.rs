@@ -204,6 +204,10 @@ async fn a_certificate_out_of_its_time_is_served_with_a_warning() {
         (timed(2098, 2099), "the certificate is not valid before 2098-01-01T00:00:00Z"),
     ] {
         let (certificate, key) = made.write(folder.folder.path(), "timed");
+        // One of its authorities, too.
+        let second = folder.file("chain.pem", format!("{}{}", folder.made.pem, made.pem));
+        let chain = TlsConfig::new().identity(TlsIdentity::from_pem_files(&second, &folder.key).unwrap());
+        assert_eq!(chain.warnings(), [named(&second, &line.replace("the certificate", "certificate 2 in it"))]);
         let config = TlsConfig::new().identity(TlsIdentity::from_pem_files(&certificate, &key).unwrap());
         assert_eq!(config.warnings(), [named(&certificate, line)]);
         let acceptor = config.build().unwrap();

@@ -190,12 +190,8 @@ impl TlsConfig {
     pub fn warnings(&self) -> Vec<String> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let now = i64::try_from(now).unwrap_or(i64::MAX);
-        let untimely = |identity: &TlsIdentity| {
-            let reason = identity.facts().ok()?.untimely(now)?;
-            Some(format!("{}: {reason}", identity.name().display()))
-        };
         let lists = self.revoked.iter().flat_map(|lists| lists.untimely(now));
-        self.all().filter_map(untimely).chain(lists).collect()
+        self.all().flat_map(|identity| identity.untimely(now)).chain(lists).collect()
     }
 
     fn all(&self) -> impl Iterator<Item = &TlsIdentity> {

@@ -64,10 +64,24 @@ impl TlsIdentity {
 
     /// What our own certificate says.
     pub(super) fn facts(&self) -> Result<Facts, TlsError> {
-        let own = self.chain.first().and_then(|own| Facts::of(own));
-        own.ok_or_else(|| TlsError::Malformed {
+        let malformed = |what| TlsError::Malformed {
             path: self.files.as_ref().map_or("certificate in memory".into(), |(certificate, _)| certificate.clone()),
-            what: "an X.509 certificate",
+            what,
+        };
+        let facts = self.chain.first().and_then(|own| Facts::of(own));
+        match facts.ok_or_else(|| malformed("an X.509 certificate"))? {
+            facts if facts.modern => Ok(facts),
+            _ => Err(malformed("an X.509 certificate of version 3, but one without extensions")),
+        }
+    }
+
+    /// What is out of its time at this time, in seconds since 1970.
+    pub(super) fn untimely(&self, now: i64) -> impl Iterator<Item = String> {
+        self.chain.iter().enumerate().filter_map(move |(index, certificate)| {
+            let reason = Facts::of(certificate)?.untimely(now)?;
+            let which =
+                if index == 0 { "the certificate".to_owned() } else { format!("certificate {} in it", index + 1) };
+            Some(format!("{}: {which} {reason}", self.name().display()))
         })
     }
 

@@ -5,6 +5,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 use x509_parser::time::ASN1Time;
+use x509_parser::x509::X509Version;
 
 /// The names in a certificate, for a backend that maps a client's certificate to a user (SASL EXTERNAL).
 ///
@@ -78,6 +79,8 @@ pub(super) fn wildcard(host: &str) -> Option<String> {
 /// What this crate wants to know of a certificate.
 pub(super) struct Facts {
     pub(super) names: CertificateNames,
+    /// Whether it is of version 3, as certificates with extensions are.
+    pub(super) modern: bool,
     not_before: ASN1Time,
     not_after: ASN1Time,
 }
@@ -103,15 +106,20 @@ impl Facts {
             names.common_name = only.as_str().ok().and_then(printable);
         }
         let validity = parsed.validity();
-        Some(Self { names, not_before: validity.not_before, not_after: validity.not_after })
+        Some(Self {
+            names,
+            modern: parsed.version() == X509Version::V3,
+            not_before: validity.not_before,
+            not_after: validity.not_after,
+        })
     }
 
     /// Why it is not valid at this time, in seconds since 1970.
     pub(super) fn untimely(&self, now: i64) -> Option<String> {
         if now > self.not_after.timestamp() {
-            Some(format!("the certificate has expired on {}", date(&self.not_after)))
+            Some(format!("has expired on {}", date(&self.not_after)))
         } else if now < self.not_before.timestamp() {
-            Some(format!("the certificate is not valid before {}", date(&self.not_before)))
+            Some(format!("is not valid before {}", date(&self.not_before)))
         } else {
             None
         }
@@ -246,7 +254,7 @@ mod tests {
         let facts = Facts::of(&der).unwrap();
         assert_eq!(facts.untimely(1_000_000_000), None);
         let early = facts.untimely(0).unwrap();
-        assert_eq!(early, "the certificate is not valid before 2001-02-03T00:00:00Z");
-        assert_eq!(facts.untimely(1 << 32).unwrap(), "the certificate has expired on 2004-05-06T00:00:00Z");
+        assert_eq!(early, "is not valid before 2001-02-03T00:00:00Z");
+        assert_eq!(facts.untimely(1 << 32).unwrap(), "has expired on 2004-05-06T00:00:00Z");
     }
 }
