@@ -88,7 +88,7 @@ impl SocketOptions {
     }
 
     /// The backlog, as the system wants it.
-    pub(crate) fn backlog(&self) -> i32 {
+    pub(crate) fn queue(&self) -> i32 {
         i32::try_from(self.backlog.unwrap_or(BACKLOG)).unwrap_or(i32::MAX)
     }
 
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_backlog_fits() {
-        assert_eq!(SocketOptions::default().backlog(), 1024);
-        assert_eq!(SocketOptions { backlog: Some(u32::MAX), ..SocketOptions::default() }.backlog(), i32::MAX);
+        assert_eq!(SocketOptions::default().queue(), 1024);
+        assert_eq!(SocketOptions { backlog: Some(u32::MAX), ..SocketOptions::default() }.queue(), i32::MAX);
     }
 }

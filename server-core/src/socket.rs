@@ -32,7 +32,7 @@ impl Listening {
         }
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
-        socket.listen(options.backlog())?;
+        socket.listen(options.queue())?;
         Ok(Self::Tcp(socket.into()))
     }
 
@@ -44,7 +44,7 @@ impl Listening {
         socket.set_nonblocking(true)?;
         // Nobody can connect before it listens, so the mode is in force for the first client.
         let file = SocketFile::bind(&socket, path, mode)?;
-        socket.listen(options.backlog())?;
+        socket.listen(options.queue())?;
         Ok(Self::Unix(socket.into(), Some(file)))
     }
 
