@@ -127,9 +127,8 @@ async fn a_wrong_or_missing_header_drops_the_connection() {
 #[tokio::test]
 async fn a_silent_proxy_is_not_waited_for_forever_and_gives_back_its_place() {
     let world = World::new();
-    let server = start(
-        Server::new().listener(listener(&world).proxy_timeout(Duration::from_millis(50)).max_connections(1)),
-    );
+    let server =
+        start(Server::new().listener(listener(&world).proxy_timeout(Duration::from_millis(50)).max_connections(1)));
     let client = behind(&server, b"PROXY TCP4 192.0").await;
     assert!(refused(client).await);
     until(|| server.connections() == 0).await;

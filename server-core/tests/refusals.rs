@@ -11,13 +11,9 @@ use common::World;
 use common::clients::{alive, dial, refused, silent, start, until};
 use pillarbox_proto_core::Connection;
 use pillarbox_proto_core::auth::Identity;
-use pillarbox_server_core::limits::{
-    AddressLimits, AddressSettings, MemoryCeiling, Penalties, PenaltySettings, Rate,
-};
+use pillarbox_server_core::limits::{AddressLimits, AddressSettings, MemoryCeiling, Penalties, PenaltySettings, Rate};
 use pillarbox_server_core::preauth::{Preauth, Unidentified};
-use pillarbox_server_core::{
-    Gate, HandedIn, Incoming, Listener, NotServed, Refusal, Refused, Server, ServerHandle,
-};
+use pillarbox_server_core::{Gate, HandedIn, Incoming, Listener, NotServed, Refusal, Refused, Server, ServerHandle};
 use tokio::net::TcpStream;
 
 const ANY: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);

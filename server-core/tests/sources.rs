@@ -130,8 +130,7 @@ async fn both_families_can_be_asked_for_by_name() {
     };
     let port = probe.local_addr().unwrap().port();
     drop(probe);
-    let (four, six): (SocketAddr, SocketAddr) =
-        (([0, 0, 0, 0], port).into(), format!("[::]:{port}").parse().unwrap());
+    let (four, six): (SocketAddr, SocketAddr) = (([0, 0, 0, 0], port).into(), format!("[::]:{port}").parse().unwrap());
     let server = start(Server::new().listener(listener("toy", &world).address(six).address(four)));
     for host in ["127.0.0.1", "::1"] {
         assert!(alive(&mut TcpStream::connect((host, port)).await.unwrap()).await, "{host}");
