@@ -21,6 +21,7 @@
 
 mod crypt;
 mod file;
+mod hash_pool;
 mod password;
 mod scram;
 
@@ -33,7 +34,8 @@ use std::sync::Arc;
 use pillarbox_proto_core::auth::{Secret, prepare_user};
 use pillarbox_proto_core::backend::{ScramHash, ScramKeys};
 
-pub use password::{HashPool, PasswordHash, generate_password};
+pub use hash_pool::HashPool;
+pub use password::{PasswordHash, generate_password};
 
 use crate::exit::{Failure, Result, Status};
 use crate::files::{self, FileLock};

@@ -1,4 +1,4 @@
-//! Hashes of passwords, and the threads that work them out.
+//! Hashes of passwords.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,8 +6,6 @@ use std::sync::Arc;
 use argon2::password_hash::phc;
 use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use pillarbox_proto_core::auth::{Secret, prepare_password};
-use pillarbox_proto_core::backend::{Error, Result as BackendResult};
-use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::crypt;
@@ -67,7 +65,7 @@ impl PasswordHash {
 
     /// A hash that costs as much to check as any other, and that no password has: its salt is not used for any user, and
     /// nobody looks at the outcome.
-    fn of_nobody() -> Self {
+    pub(super) fn of_nobody() -> Self {
         const TEXT: &str =
             "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5J3Mgc2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
         Self(Arc::new(Zeroizing::new(TEXT.to_owned())))
@@ -77,48 +75,6 @@ impl PasswordHash {
 impl fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
-    }
-}
-
-/// Checks passwords away from the threads that serve connections, a few at a time. Each check takes 19 MiB.
-#[derive(Debug)]
-pub struct HashPool {
-    running: Arc<Semaphore>,
-    queued: Semaphore,
-    nobody: PasswordHash,
-}
-
-impl HashPool {
-    /// Room for so many checks at a time, and for so many that wait or run.
-    #[must_use]
-    pub fn new(at_a_time: usize, queue: usize) -> Self {
-        Self {
-            running: Arc::new(Semaphore::new(at_a_time.max(1))),
-            queued: Semaphore::new(queue.max(1)),
-            nobody: PasswordHash::of_nobody(),
-        }
-    }
-
-    /// Whether this is the password of that user; `None` for a user who does not exist, which takes the same time.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Unavailable`] when too many checks wait already.
-    pub async fn verify(&self, hash: Option<PasswordHash>, password: Secret) -> BackendResult<bool> {
-        let unavailable = |what: &'static str| Error::unavailable(what);
-        let _queued = self.queued.try_acquire().map_err(|_| unavailable("too many logins wait"))?;
-        let running = Arc::clone(&self.running);
-        let running = running.acquire_owned().await.map_err(|_| unavailable("the server stops"))?;
-        let known = hash.is_some();
-        let hash = hash.unwrap_or_else(|| self.nobody.clone());
-        let check = tokio::task::spawn_blocking(move || {
-            let good = hash.verify(&password);
-            // Held to the end, also when the client has gone: the memory is in use until then.
-            drop(running);
-            good
-        });
-        let good = check.await.map_err(|_| unavailable("the check of a password failed"))?;
-        Ok(good && known)
     }
 }
 
@@ -165,20 +121,6 @@ mod tests {
         let nobody = PasswordHash::of_nobody();
         assert!(PasswordHash::parse(nobody.expose()).is_some());
         assert_eq!(params(&nobody), params(&PasswordHash::new(&Secret::new(*b"x")).unwrap()));
-    }
-
-    #[tokio::test]
-    async fn the_pool_is_bounded_and_refuses_what_does_not_fit() {
-        let pool = HashPool::new(1, 2);
-        let hash = PasswordHash::new(&Secret::new(*b"right")).unwrap();
-        let verify = |hash: Option<&PasswordHash>, password: &str| pool.verify(hash.cloned(), Secret::new(password));
-        let (one, two, three) =
-            tokio::join!(verify(Some(&hash), "right"), verify(Some(&hash), "wrong"), verify(Some(&hash), "right"));
-        assert!(one.unwrap());
-        assert!(!two.unwrap());
-        assert!(matches!(three, Err(Error::Unavailable(_))));
-        assert!(!verify(None, "right").await.unwrap());
-        assert!(verify(Some(&hash), "right").await.unwrap());
     }
 
     #[test]
