@@ -193,12 +193,13 @@ impl Authenticator for UserBackend {
         questions
     }
 
-    async fn check_password(&self, _: &Connection, user: &str, password: &Secret) -> Result<Identity> {
+    async fn check_password(&self, connection: &Connection, user: &str, password: &Secret) -> Result<Identity> {
         let secret = self.sources.find(user).await?.and_then(|found| found.secret);
         let known = secret.is_some();
         // Who is not known costs as much as who is.
         let hash = if known { secret } else { self.sources.decoy(user).await };
-        if self.shared.hashes.verify(hash, password.clone()).await? && known {
+        let address = connection.client().map(|client| client.ip());
+        if self.shared.hashes.verify(address, hash, password.clone()).await? && known {
             Ok(Identity::new(user))
         } else {
             Err(Error::AuthenticationFailed)
