@@ -1,4 +1,5 @@
 //! Access control lists and tcp-wrappers tables, with real sockets, programs and files.
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can not go on fails")]
 
 mod common;

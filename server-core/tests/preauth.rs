@@ -1,4 +1,5 @@
 //! Who a client is before it says a word: programs, ident servers and users, with real sockets.
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can not go on fails")]
 
 mod common;

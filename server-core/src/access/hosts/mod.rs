@@ -117,7 +117,7 @@ impl HostsAccess {
     }
 
     /// Whether this client is let in.
-    async fn admits(&self, tables: (Arc<[Rule]>, Arc<[Rule]>), mut request: Request<'_>) -> bool {
+    async fn admits(&self, tables: (Arc<[Rule]>, Arc<[Rule]>), mut request: Request) -> bool {
         // Each name is looked up once, so that there are three rounds at most.
         loop {
             let need = match decide(&tables, &request) {
@@ -156,7 +156,7 @@ impl HostsAccess {
     }
 }
 
-fn decide((allow, deny): &(Arc<[Rule]>, Arc<[Rule]>), request: &Request<'_>) -> Result<bool, Need> {
+fn decide((allow, deny): &(Arc<[Rule]>, Arc<[Rule]>), request: &Request) -> Result<bool, Need> {
     if let Some(line) = first_match(allow, request)? {
         debug!(line, "allowed by TCP wrappers");
         return Ok(true);

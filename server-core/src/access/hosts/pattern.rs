@@ -24,26 +24,35 @@ pub(super) enum HostName {
 #[derive(Clone, Debug)]
 pub(super) struct Host {
     pub(super) address: IpAddr,
+    /// The address as it is written.
+    text: Box<str>,
     /// `None` until it is needed.
     pub(super) name: Option<HostName>,
 }
 
-/// A connection, as rules see it.
-#[derive(Clone, Debug)]
-pub(super) struct Request<'a> {
-    pub(super) daemon: &'a str,
-    pub(super) client: Host,
-    pub(super) server: Option<Host>,
-    pub(super) port: Option<u16>,
+impl Host {
+    fn new(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        Self { address, text: address.to_string().into(), name: None }
+    }
 }
 
-impl<'a> Request<'a> {
-    pub(super) fn new(daemon: &'a str, client: IpAddr, server: Option<SocketAddr>) -> Self {
-        let host = |address: IpAddr| Host { address: address.to_canonical(), name: None };
+/// A connection, as rules see it.
+#[derive(Clone, Debug)]
+pub(super) struct Request {
+    /// In lower case.
+    daemon: Box<str>,
+    pub(super) client: Host,
+    pub(super) server: Option<Host>,
+    port: Option<u16>,
+}
+
+impl Request {
+    pub(super) fn new(daemon: &str, client: IpAddr, server: Option<SocketAddr>) -> Self {
         Self {
-            daemon,
-            client: host(client),
-            server: server.map(|server| host(server.ip())),
+            daemon: daemon.to_ascii_lowercase().into(),
+            client: Host::new(client),
+            server: server.map(|server| Host::new(server.ip())),
             port: server.map(|server| server.port()),
         }
     }
@@ -139,14 +148,14 @@ impl DaemonPattern {
         Ok(Self { name, host })
     }
 
-    fn matches(&self, request: &Request<'_>) -> Option<bool> {
-        let daemon = request.daemon.to_ascii_lowercase();
+    fn matches(&self, request: &Request) -> Option<bool> {
+        let daemon = &*request.daemon;
         let name = match &self.name {
             NamePattern::All => true,
-            NamePattern::Glob(glob) => glob_matches(glob, &daemon),
+            NamePattern::Glob(glob) => glob_matches(glob, daemon),
             NamePattern::Begin(begin) => daemon.starts_with(&**begin),
             NamePattern::End(end) => daemon.len() > end.len() && daemon.ends_with(&**end),
-            NamePattern::Is(name) => daemon == **name || request.port.is_some_and(|port| name.parse() == Ok(port)),
+            NamePattern::Is(name) => daemon == &**name || request.port.is_some_and(|port| name.parse() == Ok(port)),
         };
         match (&self.host, &request.server) {
             _ if !name => Some(false),
@@ -244,10 +253,10 @@ impl HostPattern {
             Self::Unknown => host.name.as_ref().map(|name| *name == HostName::Unknown),
             Self::Paranoid => host.name.as_ref().map(|name| *name == HostName::Paranoid),
             Self::Domain(domain) => known(&|name| name.len() > domain.len() && name.ends_with(&**domain)),
-            Self::Fields(fields) => Some(host.address.is_ipv4() && host.address.to_string().starts_with(&**fields)),
+            Self::Fields(fields) => Some(host.address.is_ipv4() && host.text.starts_with(&**fields)),
             Self::Net(network) => Some(network.contains(host.address)),
             Self::Name(pattern) => known(&|name| name == &**pattern),
-            Self::Glob { glob, .. } if glob_matches(glob, &host.address.to_string()) => Some(true),
+            Self::Glob { glob, .. } if glob_matches(glob, &host.text) => Some(true),
             Self::Glob { names: false, .. } => Some(false),
             Self::Glob { glob, .. } => known(&|name| glob_matches(glob, name)),
             Self::File(patterns) => {
@@ -272,7 +281,7 @@ pub(super) struct Rule {
 }
 
 impl Rule {
-    pub(super) fn matches(&self, request: &Request<'_>) -> Result<bool, Need> {
+    pub(super) fn matches(&self, request: &Request) -> Result<bool, Need> {
         Ok(self.daemons.matches(Need::Server, |pattern| pattern.matches(request))?
             && self.clients.matches(Need::Client, |pattern| pattern.matches(&request.client))?)
     }
@@ -359,7 +368,7 @@ mod tests {
             "PARANOID" => HostName::Paranoid,
             name => HostName::Known(name.into()),
         });
-        Host { address: address.parse().unwrap(), name }
+        Host { name, ..Host::new(address.parse().unwrap()) }
     }
 
     fn matches(word: &str, address: &str, name: Option<&str>) -> Option<bool> {
@@ -460,7 +469,7 @@ mod tests {
         assert_eq!(error.to_string(), "netgroups are not known: '@x'");
     }
 
-    fn daemon(word: &str, request: &Request<'_>) -> Option<bool> {
+    fn daemon(word: &str, request: &Request) -> Option<bool> {
         DaemonPattern::parse(word, &mut no_files).unwrap().matches(request)
     }
 

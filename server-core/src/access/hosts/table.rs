@@ -124,7 +124,7 @@ impl Table {
 }
 
 /// The line of the first rule that matches.
-pub(super) fn first_match(rules: &[Rule], request: &Request<'_>) -> Result<Option<usize>, Need> {
+pub(super) fn first_match(rules: &[Rule], request: &Request) -> Result<Option<usize>, Need> {
     for rule in rules {
         if rule.matches(request)? {
             return Ok(Some(rule.line));
