@@ -21,8 +21,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use pillarbox_proto_core::Connection;
-use pillarbox_proto_core::connection::SessionId;
+use pillarbox_proto_core::{Connection, Conversation};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::{Span, debug, field, trace, warn};
 
@@ -33,11 +32,13 @@ use crate::incoming::{Incoming, NotServed};
 use crate::limits::{AddressGuard, LimitReached, MemoryShare};
 use crate::listener::Listener;
 use crate::proxy_protocol;
+use crate::record::Record;
 use crate::refused::Refused;
 use crate::serve::{Outcome, ServeError, ServeOptions, serve_layered};
 use crate::sessions::Registration;
 use crate::slots::Slot;
 use crate::stream::Layered;
+use crate::tap::Tap;
 use crate::transport::Transport;
 
 /// What a session gives back when it ends, in whatever way.
@@ -53,7 +54,8 @@ pub(crate) struct Badge {
 
 /// Who came in, on the way to a conversation.
 pub(crate) struct Visitor {
-    pub(crate) id: SessionId,
+    pub(crate) record: Arc<Record>,
+    pub(crate) inbox: ControlInbox,
     pub(crate) incoming: Incoming,
     pub(crate) listener: Arc<Listener>,
     pub(crate) shared: Arc<Shared>,
@@ -75,67 +77,39 @@ impl From<LimitReached> for Turned {
 
 impl Visitor {
     /// Steps 3 to 10.
+    ///
+    /// What is a local here lies in the task's memory for as long as the session takes, used or not; so all that is
+    /// needed before the conversation begins is a local of something that is boxed, or that is no future.
     pub(crate) async fn receive(
-        mut self: Box<Self>,
-        inbox: ControlInbox,
+        self: Box<Self>,
         mut badge: Badge,
         report: Option<oneshot::Sender<Result<Outcome, NotServed>>>,
     ) {
-        let (listener, memory) = (self.listener.clone(), self.memory.take());
-        // Boxed: a handshake is large and short, a session small and long.
-        let (stream, connection) = match Box::pin(self.prepare()).await {
-            Ok((stream, connection, guard)) => {
-                badge.address = guard;
-                (stream, connection)
+        let record = self.record.clone();
+        let outcome = match Box::pin(self.prepare()).await {
+            Ok(mut ready) => {
+                badge.address = ready.guard.take();
+                ready.serve().await.inspect_err(note_error).map_err(NotServed::from)
             }
-            Err((Turned(cause, reason), peer)) => {
-                cause.note(&listener.name, peer, &reason);
-                drop((memory, badge));
-                if let Some(report) = report {
-                    let _ = report.send(Err(NotServed::Refused(cause)));
-                }
-                return;
+            Err(cause) => {
+                record.meters.refused(cause);
+                Err(NotServed::Refused(cause))
             }
         };
-        trace!("connected");
-        let conversation = (listener.make)(connection);
-        let mut options = ServeOptions::new();
-        options.controls = Some(inbox);
-        options.finish_grace = listener.finish_grace;
-        options.write_grace = listener.write_grace;
-        options.write_stall = listener.write_stall;
-        options.min_rate = listener.min_rate;
-        options.memory = memory;
-        #[cfg(feature = "tls")]
-        if listener.tls_mode.upgrades() {
-            options.tls.clone_from(&listener.tls);
-        }
-        // What the conversation does not need is not kept for as long as it takes.
-        drop(listener);
-        let outcome = serve_layered(stream, conversation, options).await;
-        match &outcome {
-            Ok(outcome) => {
-                let error = outcome.error.as_ref().map(field::display);
-                debug!(end = ?outcome.end, received = outcome.received, sent = outcome.sent, error, "ended");
-            }
-            // Not the client's fault: the conversation was made for other layers than its listener has.
-            Err(error @ ServeError::Layer(_)) => warn!(%error, "dropped"),
-            #[cfg(feature = "tls")]
-            Err(error) => debug!(%error, "dropped"),
+        if let Ok(outcome) = &outcome {
+            record.ended(&outcome.end, outcome.error.as_ref().map(|error| error as &dyn fmt::Display));
         }
         drop(badge);
         if let Some(report) = report {
-            let _ = report.send(outcome.map_err(NotServed::from));
+            let _ = report.send(outcome);
         }
     }
 
-    /// Steps 3 to 9.
-    async fn prepare(
-        self: Box<Self>,
-    ) -> Result<(Layered<Transport>, Connection, Option<AddressGuard>), (Turned, Option<std::net::SocketAddr>)> {
-        let Self { id, incoming, listener, shared, .. } = *self;
+    /// Steps 3 to 9, and the beginning of 10.
+    async fn prepare(self: Box<Self>) -> Result<Box<Ready>, Refused> {
+        let Self { record, inbox, incoming, listener, shared, memory } = *self;
         let Incoming { mut transport, mut connection, checked } = incoming;
-        connection.id = id;
+        connection.id = record.id();
         connection.service = listener.name.clone();
         if let Some(tcp) = transport.tcp() {
             let is_ipv6 = connection.local.is_some_and(|local| local.is_ipv6());
@@ -152,14 +126,61 @@ impl Visitor {
             } else {
                 None
             };
-            let stream = secure(transport, &mut connection, &listener).await?;
+            let stream = secure(transport, &mut connection, &listener, &record).await?;
             identify(&mut connection, &listener).await?;
             Ok((stream, guard))
         };
         match passed.await {
-            Ok((stream, guard)) => Ok((stream, connection, guard)),
-            Err(turned) => Err((turned, connection.client())),
+            Ok((stream, guard)) => {
+                trace!("connected");
+                record.observe(&mut connection);
+                let tap = Tap::new(&listener, &record, shared.scribe.get());
+                let conversation = (listener.make)(connection);
+                let mut options = ServeOptions::new();
+                options.controls = Some(inbox);
+                options.finish_grace = listener.finish_grace;
+                options.write_grace = listener.write_grace;
+                options.write_stall = listener.write_stall;
+                options.min_rate = listener.min_rate;
+                options.memory = memory;
+                options.tap = tap;
+                options.record = Some(record);
+                #[cfg(feature = "tls")]
+                if listener.tls_mode.upgrades() {
+                    options.tls.clone_from(&listener.tls);
+                }
+                Ok(Box::new(Ready { stream, conversation, options, guard }))
+            }
+            Err(Turned(cause, reason)) => {
+                cause.note(&listener.name, connection.client(), &reason);
+                Err(cause)
+            }
         }
+    }
+}
+
+/// All that a session begins with.
+struct Ready {
+    stream: Layered<Transport>,
+    conversation: Box<dyn Conversation>,
+    options: ServeOptions,
+    guard: Option<AddressGuard>,
+}
+
+impl Ready {
+    /// Step 10.
+    fn serve(self: Box<Self>) -> impl Future<Output = Result<Outcome, ServeError>> {
+        let Self { stream, conversation, options, .. } = *self;
+        serve_layered(stream, conversation, options)
+    }
+}
+
+fn note_error(error: &ServeError) {
+    match error {
+        // Not the client's fault: the conversation was made for other layers than its listener has.
+        ServeError::Layer(_) => warn!(%error, "dropped"),
+        #[cfg(feature = "tls")]
+        ServeError::Handshake(_) => debug!(%error, "dropped"),
     }
 }
 
@@ -215,20 +236,28 @@ async fn secure(
     transport: Transport,
     connection: &mut Connection,
     listener: &Listener,
+    record: &Record,
 ) -> Result<Layered<Transport>, Turned> {
     use pillarbox_proto_core::connection::TlsMode;
 
     let (TlsMode::Connection, Some(acceptor)) = (listener.tls_mode, &listener.tls) else {
         return Ok(Layered::Plain(transport));
     };
-    let (stream, info) = acceptor.accept(transport).await.map_err(|error| turned(Refused::Handshake, error))?;
+    let accepted = acceptor.accept(transport).await;
+    record.meters.handshake(accepted.is_ok());
+    let (stream, info) = accepted.map_err(|error| turned(Refused::Handshake, error))?;
     connection.tls = Some(Arc::new(info));
     Ok(Layered::Tls(Box::new(stream)))
 }
 
 /// Without TLS there is no step 8, and [`bind`](crate::Server::bind) refused every listener that wants it.
 #[cfg(not(feature = "tls"))]
-async fn secure(transport: Transport, _: &mut Connection, _: &Listener) -> Result<Layered<Transport>, Turned> {
+async fn secure(
+    transport: Transport,
+    _: &mut Connection,
+    _: &Listener,
+    _: &Record,
+) -> Result<Layered<Transport>, Turned> {
     Ok(Layered::Plain(transport))
 }
 

@@ -11,8 +11,9 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use pillarbox_proto_core::Conversation;
 use pillarbox_proto_core::conversation::{Layer, Next};
+use pillarbox_proto_core::transcript::Direction;
+use pillarbox_proto_core::{Conversation, Output};
 #[cfg(feature = "tls")]
 use pillarbox_proto_core::{connection::TlsInfo, conversation::Upgraded};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -293,8 +294,17 @@ where
     fn write(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let mut progress = false;
         while !self.conversation.output().is_empty() {
-            match self.stream.poll_write(cx, self.conversation.output()) {
+            let tap = &mut self.options.tap;
+            let seen = |output: &Output, count| {
+                if let Some(tap) = tap {
+                    tap.written(output, count);
+                }
+            };
+            match self.stream.poll_write(cx, self.conversation.output(), seen) {
                 Poll::Ready(Ok(count)) => {
+                    if let Some(record) = &self.options.record {
+                        record.sent(count as u64);
+                    }
                     self.sent += count as u64;
                     self.unflushed = true;
                     self.give_up = None;
@@ -343,6 +353,10 @@ where
                 buffer.extend_from_slice(&stash);
                 Poll::Ready(Ok(stash.len()))
             };
+            if let (Poll::Ready(Ok(count)), Some(tap)) = (&outcome, &mut self.options.tap) {
+                let fresh = buffer.len().saturating_sub(*count);
+                tap.passed(Direction::Client, buffer.get(fresh..).unwrap_or_default());
+            }
             if outcome.is_pending() {
                 self.flowing = false;
                 if buffer.is_empty() {
@@ -374,6 +388,9 @@ where
             }
             Poll::Ready(Ok(count)) => {
                 self.received += count as u64;
+                if let Some(record) = &self.options.record {
+                    record.received(count as u64);
+                }
                 self.conversation.handle_read(now);
                 true
             }
@@ -451,12 +468,24 @@ where
                 self.flowing = false;
                 self.input_waits = false;
                 self.end_of_input = false;
+                if let Some(record) = &self.options.record {
+                    record.secured();
+                    record.meters.handshake(true);
+                }
+                if let Some(tap) = &mut self.options.tap {
+                    tap.secured();
+                }
                 self.conversation.upgraded(Upgraded::Tls(Arc::new(info)), now);
                 // Words that came during the handshake.
                 self.hear(cx, now);
                 Step::Again
             }
-            Poll::Ready(Err(error)) => Step::Done(Err(error.into())),
+            Poll::Ready(Err(error)) => {
+                if let Some(record) = &self.options.record {
+                    record.meters.handshake(false);
+                }
+                Step::Done(Err(error.into()))
+            }
             Poll::Pending => Step::Wait,
         }
     }

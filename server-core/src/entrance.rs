@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,7 +16,10 @@ use crate::gate::Gate;
 use crate::incoming::{Incoming, NotServed};
 use crate::limits::{AddressLimits, MemoryCeiling, MemoryShare, Penalties};
 use crate::listener::Listener;
+use crate::metrics::Meters;
+use crate::record::Record;
 use crate::refused::Refused;
+use crate::scribe::Scribe;
 use crate::serve::Outcome;
 use crate::sessions::Sessions;
 use crate::slots::{Slot, Slots};
@@ -35,19 +38,24 @@ pub(crate) struct Shared {
     pub(crate) tracker: TaskTracker,
     /// Cancelled, nothing more is accepted.
     pub(crate) stop: CancellationToken,
+    /// Cancelled, good-byes are said at once.
+    pub(crate) hurry: CancellationToken,
     /// How many connections may still be accepted, where that is limited.
     pub(crate) uses: Option<Mutex<u64>>,
     pub(crate) gates: Vec<Arc<dyn Gate>>,
     pub(crate) address_limits: Option<AddressLimits>,
     pub(crate) penalties: Option<Penalties>,
     pub(crate) memory: Option<MemoryCeiling>,
+    /// Who writes transcripts and telemetry, where there are any.
+    pub(crate) scribe: OnceLock<Arc<Scribe>>,
 }
 
 /// The way to one listener.
 #[derive(Clone)]
 pub(crate) struct Entrance {
     pub(crate) listener: Arc<Listener>,
-    slots: Arc<Slots>,
+    pub(crate) meters: Arc<Meters>,
+    pub(crate) slots: Arc<Slots>,
     /// For a listener that serves one after another.
     turn: Option<Arc<Semaphore>>,
     shared: Arc<Shared>,
@@ -63,7 +71,8 @@ impl Entrance {
     pub(crate) fn new(listener: Listener, shared: Arc<Shared>) -> Self {
         let slots = Slots::new(listener.max_connections);
         let turn = listener.one_at_a_time.then(|| Arc::new(Semaphore::new(1)));
-        Self { listener: Arc::new(listener), slots, turn, shared }
+        let meters = Arc::new(Meters::new(listener.name.clone()));
+        Self { listener: Arc::new(listener), meters, slots, turn, shared }
     }
 
     /// Accepts until told to stop.
@@ -79,7 +88,10 @@ impl Entrance {
                     pause = FIRST_PAUSE;
                     match room {
                         Ok(room) => self.start(incoming, room, turn, None),
-                        Err(refused) => refused.note(&self.listener.name, incoming.connection.peer, &refused),
+                        Err(refused) => {
+                            self.meters.refused(refused);
+                            refused.note(&self.listener.name, incoming.connection.peer, &refused);
+                        }
                     }
                 }
                 Some(Err(error)) if is_about_one_connection(&error) => {
@@ -166,14 +178,17 @@ impl Entrance {
         report: Option<oneshot::Sender<Result<Outcome, NotServed>>>,
     ) {
         let listener = self.listener.clone();
-        self.shared.sessions.start(|id, inbox, registration| {
-            let peer = incoming.connection.peer.map(field::display);
+        let peer = incoming.connection.peer;
+        let record = |id| Record::new(id, peer, self.meters.clone());
+        self.shared.sessions.start(record, |record, inbox, registration| {
+            let id = record.id();
+            let peer = peer.map(field::display);
             let span = info_span!("session", %id, listener = %listener.name, peer, client = field::Empty);
             // In a box that goes when the conversation begins: the task keeps what it keeps for as long as it lasts.
-            let visitor =
-                Box::new(Visitor { id, incoming, listener, shared: self.shared.clone(), memory: room.memory });
+            let (shared, memory) = (self.shared.clone(), room.memory);
+            let visitor = Box::new(Visitor { record, inbox, incoming, listener, shared, memory });
             let badge = Badge { slots: room.slots, registration, turn, address: None };
-            self.shared.tracker.spawn(visitor.receive(inbox, badge, report).instrument(span))
+            self.shared.tracker.spawn(visitor.receive(badge, report).instrument(span))
         });
     }
 }

@@ -1,16 +1,15 @@
 //! A server that is bound, and one that runs: handing in, telling, leaving.
 
 use std::fmt;
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pillarbox_proto_core::connection::SessionId;
 use pillarbox_proto_core::conversation::Control;
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
 
@@ -18,7 +17,9 @@ use crate::address::Address;
 use crate::control::Controls;
 use crate::entrance::{Entrance, Shared};
 use crate::incoming::{HandedIn, Incoming};
+use crate::record::SessionInfo;
 use crate::refused::Refused;
+use crate::scribe::Scribe;
 use crate::socket::Listening;
 
 /// How often the good-byes of a staggered shutdown go on.
@@ -82,6 +83,9 @@ impl BoundServer {
             open.push((way.entrance, doors));
         }
         let (shared, loops) = (self.shared, TaskTracker::new());
+        if open.iter().any(|(entrance, _)| entrance.listener.is_written_down()) {
+            let _ = shared.scribe.set(Scribe::start()?);
+        }
         let entrances = open.iter().map(|(entrance, _)| entrance.clone()).collect();
         for (entrance, doors) in open {
             if !doors.is_empty() {
@@ -159,6 +163,34 @@ impl ServerHandle {
         self.shared.sessions.count()
     }
 
+    /// Every open connection, the longest there first: who it is, in what state, how much has passed. A picture of the
+    /// moment, each taken by itself.
+    ///
+    /// ```
+    /// fn list(server: &pillarbox_server_core::ServerHandle) {
+    ///     for session in server.sessions() {
+    ///         let user = session.user.as_deref().unwrap_or("-");
+    ///         println!("{} {user} {} {:?}", session.id, session.state, session.age);
+    ///     }
+    /// }
+    /// ```
+    #[must_use]
+    pub fn sessions(&self) -> Vec<SessionInfo> {
+        self.shared.sessions.infos()
+    }
+
+    /// Ends one session now, with this text where its protocol has a place for it, and returns whether it was there. What
+    /// only reads is dropped, a change is finished; see [`Control::Kick`].
+    pub fn end_session(&self, session: SessionId, text: &str) -> bool {
+        self.send(session, Control::Kick { text: text.into() })
+    }
+
+    /// As [`end_session`](Self::end_session), every session of this user; returns how many there were. One that logs in
+    /// meanwhile, or later, is none of them: whoever is to stay outside has to be kept out by the backend, before.
+    pub fn end_user(&self, user: &str, text: &str) -> usize {
+        self.shared.sessions.tell_user(user, &Control::Kick { text: text.into() })
+    }
+
     /// Says something to every conversation, and returns to how many.
     pub fn broadcast(&self, control: &Control) -> usize {
         self.shared.sessions.tell(control)
@@ -197,13 +229,28 @@ impl ServerHandle {
         let entrance = entrance.ok_or(Refused::NoListener);
         let (report, end) = oneshot::channel();
         let peer = incoming.connection.peer;
-        match entrance.and_then(|entrance| entrance.hand_in(incoming, report)) {
+        let handed_in = entrance.and_then(|entrance| {
+            entrance.hand_in(incoming, report).inspect_err(|refused| entrance.meters.refused(*refused))
+        });
+        match handed_in {
             Ok(()) => Ok(HandedIn(end)),
             Err(refused) => {
                 refused.note(listener, peer, &refused);
                 Err(refused)
             }
         }
+    }
+
+    /// Changes how many connections are served at a time, over all listeners. Nobody is dropped.
+    pub fn set_max_connections(&self, most: usize) {
+        self.shared.slots.set(most);
+    }
+
+    /// As [`set_max_connections`](Self::set_max_connections), of the listeners of this name alone; returns whether there
+    /// is one.
+    pub fn set_max_connections_of(&self, listener: &str, most: usize) -> bool {
+        let named = self.entrances.iter().filter(|entrance| *entrance.listener.name == *listener);
+        named.map(|entrance| entrance.slots.set(most)).count() > 0
     }
 
     /// Stops accepting, and leaves the sessions that are there alone. When the last one has ended, the server has
@@ -217,25 +264,27 @@ impl ServerHandle {
     /// [staggered](crate::Server::stagger).
     ///
     /// The listening sockets are closed when the first await returns. Calling it again, from another handle too, is
-    /// fine: everybody is then told at once, and with a `grace` of zero, as after a second signal, it ends the wait of
+    /// fine: whom the first call has not told yet is then told at once, and with a `grace` of zero, as after a second
+    /// signal, it ends the wait of
     /// the first call.
     pub async fn shutdown(&self, text: &str, grace: Duration) -> Drained {
         self.shared.stop.cancel();
         self.loops.wait().await;
         let text: Arc<str> = text.into();
         let (all, again) = self.shared.sessions.farewell(text.clone());
-        let over = if again { Duration::ZERO } else { self.stagger.min(grace / 2) };
+        let over = self.stagger.min(grace / 2);
         let told = all.len();
         info!(connections = told, ?grace, ?over, "shutting down");
-        let mut telling = pin!(tell(all, Control::Shutdown { text }, over));
-        let mut drained = pin!(self.shared.tracker.wait());
-        let mut telling_goes_on = true;
-        let leaving = poll_fn(|cx| {
-            if telling_goes_on {
-                telling_goes_on = telling.as_mut().poll(cx).is_pending();
-            }
-            drained.as_mut().poll(cx)
-        });
+        if again {
+            // They hear the words of the first call, the rest of them now.
+            self.shared.hurry.cancel();
+        } else if over.is_zero() {
+            all.iter().for_each(|controls| _ = controls.send(Control::Shutdown { text: text.clone() }));
+        } else {
+            // Goes on also if nobody waits for this call any more.
+            tokio::spawn(tell(all, text, over, self.shared.hurry.clone()));
+        }
+        let leaving = self.shared.tracker.wait();
         let dropped = match tokio::time::timeout(grace, leaving).await {
             Ok(()) => 0,
             Err(_) => {
@@ -244,6 +293,9 @@ impl ServerHandle {
                 dropped
             }
         };
+        if let Some(scribe) = self.shared.scribe.get() {
+            scribe.flush().await;
+        }
         info!(dropped, "shut down");
         Drained { finished: told.saturating_sub(dropped), dropped }
     }
@@ -255,17 +307,19 @@ impl ServerHandle {
     }
 }
 
-/// Tells them one after another, evenly over this time. They come in the order of a table with random hashes.
-async fn tell(all: Vec<Controls>, control: Control, over: Duration) {
+/// Tells them one after another, evenly over this time, or the rest at once when there is a hurry. They come in the
+/// order of a table with random hashes.
+async fn tell(all: Vec<Controls>, text: Arc<str>, over: Duration, hurry: CancellationToken) {
     let begin = tokio::time::Instant::now();
     let count = u32::try_from(all.len()).unwrap_or(u32::MAX).max(1);
     for (number, controls) in (0..count).zip(&all) {
         // In this order: a product of nanoseconds would be too much only after centuries.
         let due = over.saturating_mul(number) / count;
         if due > begin.elapsed() {
-            tokio::time::sleep_until(begin + due.max(begin.elapsed() + TICK).min(over)).await;
+            let next = begin + due.max(begin.elapsed() + TICK).min(over);
+            let _ = hurry.run_until_cancelled(tokio::time::sleep_until(next)).await;
         }
-        controls.send(control.clone());
+        controls.send(Control::Shutdown { text: text.clone() });
     }
 }
 

@@ -24,6 +24,7 @@
 //!
 //! # Features
 //!
+//! * `metrics` (default): counters and histograms, see [`metrics`]. Without it, nothing is counted.
 //! * `tls` (default): TLS by rustls, with ring. Without it, a listener whose TLS mode needs a certificate is an error.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -45,6 +46,7 @@ mod incoming;
 pub mod inherited;
 pub mod limits;
 mod listener;
+pub mod metrics;
 mod network;
 mod options;
 pub mod preauth;
@@ -52,9 +54,11 @@ mod process;
 #[cfg(unix)]
 mod program;
 pub mod proxy_protocol;
+mod record;
 mod refused;
 #[cfg(target_os = "linux")]
 pub mod run_as;
+mod scribe;
 mod serve;
 mod server;
 mod sessions;
@@ -63,10 +67,13 @@ mod socket;
 #[cfg(unix)]
 pub mod stdio;
 mod stream;
+mod tap;
+pub mod telemetry;
 mod timer;
 #[cfg(feature = "tls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
 pub mod tls;
+pub mod transcript;
 mod transport;
 #[cfg(unix)]
 mod unix_file;
@@ -96,7 +103,10 @@ pub use listener::{Listener, MakeConversation};
 pub use network::{Network, NetworkError};
 pub use options::SocketOptions;
 pub use process::raise_open_files;
+pub use record::SessionInfo;
 pub use refused::Refused;
 pub use serve::{End, Outcome, ServeError, ServeOptions, serve_connection};
 pub use server::{BindError, Server};
+pub use telemetry::Telemetry;
+pub use transcript::{MakeRedactor, TranscriptOptions};
 pub use transport::Transport;

@@ -13,8 +13,10 @@ use crate::limits::MinRate;
 use crate::network::Network;
 use crate::options::SocketOptions;
 use crate::preauth::Preauth;
+use crate::telemetry::Telemetry;
 #[cfg(feature = "tls")]
 use crate::tls::TlsAcceptor;
+use crate::transcript::{MakeRedactor, TranscriptOptions, TranscriptPlan};
 
 /// Makes the conversation for a new connection.
 pub type MakeConversation = Arc<dyn Fn(Connection) -> Box<dyn Conversation> + Send + Sync>;
@@ -53,6 +55,8 @@ pub struct Listener {
     pub(crate) write_grace: Duration,
     pub(crate) write_stall: Duration,
     pub(crate) min_rate: Option<MinRate>,
+    pub(crate) transcript: Option<TranscriptPlan>,
+    pub(crate) telemetry: Option<(Telemetry, MakeRedactor)>,
 }
 
 impl Listener {
@@ -84,6 +88,8 @@ impl Listener {
             write_grace: defaults.write_grace,
             write_stall: defaults.write_stall,
             min_rate: defaults.min_rate,
+            transcript: None,
+            telemetry: None,
         }
     }
 
@@ -223,10 +229,31 @@ impl Listener {
         self
     }
 
+    /// Writes what clients and server say to the log; see [`transcript`](crate::transcript). The protocol brings the
+    /// redactor (`pillarbox_imap_proto::Redactor::boxed`), which is what keeps passwords out of it.
+    #[must_use]
+    pub fn transcript(mut self, options: TranscriptOptions, redactor: MakeRedactor) -> Self {
+        self.transcript = Some(TranscriptPlan { options, redactor });
+        self
+    }
+
+    /// Writes what the sessions of some users say into files; see [`telemetry`](crate::telemetry). The protocol brings
+    /// the redactor.
+    #[must_use]
+    pub fn telemetry(mut self, telemetry: Telemetry, redactor: MakeRedactor) -> Self {
+        self.telemetry = Some((telemetry, redactor));
+        self
+    }
+
     /// The name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether something of its sessions is written down.
+    pub(crate) fn is_written_down(&self) -> bool {
+        self.transcript.is_some() || self.telemetry.is_some()
     }
 
     /// Whether a mode that needs a certificate has none.

@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pillarbox_proto_core::Conversation;
@@ -11,7 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::control::ControlInbox;
 use crate::drive::Driver;
 use crate::limits::{MemoryShare, MinRate};
+use crate::record::Record;
 use crate::stream::{Layered, without_delay};
+use crate::tap::Tap;
 #[cfg(feature = "tls")]
 use crate::tls::{HandshakeError, TlsAcceptor};
 
@@ -108,6 +111,10 @@ pub struct ServeOptions {
     pub min_rate: Option<MinRate>,
     /// Where the memory of this session counts. Default: nowhere.
     pub memory: Option<MemoryShare>,
+    /// Where a server notes what passes.
+    pub(crate) record: Option<Arc<Record>>,
+    /// Who looks at what passes.
+    pub(crate) tap: Option<Box<Tap>>,
 }
 
 impl Default for ServeOptions {
@@ -129,6 +136,8 @@ impl ServeOptions {
             write_stall: Duration::from_secs(300),
             min_rate: None,
             memory: None,
+            record: None,
+            tap: None,
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use pillarbox_proto_core::connection::TlsMode;
@@ -169,11 +169,13 @@ impl Server {
             slots: Slots::new(self.max_connections),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
+            hurry: CancellationToken::new(),
             uses: self.max_uses.map(Mutex::new),
             gates: self.gates,
             address_limits: self.address_limits,
             penalties: self.penalties,
             memory: self.memory,
+            scribe: OnceLock::new(),
         });
         // `[::]` means them too, but not where somebody has asked for them by name.
         let v4_ports: HashSet<u16> = self

@@ -10,6 +10,7 @@ use pillarbox_proto_core::conversation::Control;
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::control::{self, ControlInbox, Controls};
+use crate::record::{Record, SessionInfo};
 
 /// Names differ in this many low bits (see [`SessionId::new`]).
 const ID_BITS: u32 = 47;
@@ -33,6 +34,7 @@ struct Table {
 #[derive(Debug)]
 struct Live {
     controls: Controls,
+    record: Arc<Record>,
     task: Option<AbortHandle>,
 }
 
@@ -65,8 +67,13 @@ impl Sessions {
     }
 
     /// Gives a new session its name, its way to be reached, and a task.
-    pub(crate) fn start(self: &Arc<Self>, spawn: impl FnOnce(SessionId, ControlInbox, Registration) -> JoinHandle<()>) {
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        record: impl FnOnce(SessionId) -> Arc<Record>,
+        spawn: impl FnOnce(Arc<Record>, ControlInbox, Registration) -> JoinHandle<()>,
+    ) {
         let id = self.name();
+        let record = record(id);
         let (controls, inbox) = control::channel();
         let registration = Registration { id, sessions: self.clone() };
         {
@@ -74,10 +81,10 @@ impl Sessions {
             if let Some(text) = &table.farewell {
                 controls.send(Control::Shutdown { text: text.clone() });
             }
-            table.live.insert(id, Live { controls, task: None });
+            table.live.insert(id, Live { controls, record: record.clone(), task: None });
         }
         // Not under the lock: a runtime that is shutting down drops the task here, which takes it out of the table.
-        let task = spawn(id, inbox, registration).abort_handle();
+        let task = spawn(record, inbox, registration).abort_handle();
         if let Some(live) = self.lock().live.get_mut(&id) {
             live.task = Some(task);
         }
@@ -85,6 +92,24 @@ impl Sessions {
 
     pub(crate) fn count(&self) -> usize {
         self.lock().live.len()
+    }
+
+    /// What is known of each, the longest there first.
+    pub(crate) fn infos(&self) -> Vec<SessionInfo> {
+        // Each record has a lock of its own, which is not waited for under that of the table.
+        let records: Vec<_> = self.lock().live.values().map(|live| live.record.clone()).collect();
+        let mut infos: Vec<_> = records.iter().map(|record| record.info()).collect();
+        infos.sort_by_key(|info| std::cmp::Reverse(info.age));
+        infos
+    }
+
+    /// Tells every session of this user; says how many heard it.
+    pub(crate) fn tell_user(&self, user: &str, control: &Control) -> usize {
+        let all: Vec<_> = self.lock().live.values().map(|live| (live.record.clone(), live.controls.clone())).collect();
+        let of_user = |(record, controls): (Arc<Record>, Controls)| {
+            record.user().is_some_and(|logged_in| *logged_in == *user).then_some(controls)
+        };
+        send(&all.into_iter().filter_map(of_user).collect::<Vec<_>>(), control)
     }
 
     /// Tells every session; says how many heard it.

@@ -85,8 +85,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Layered<S> {
         }
     }
 
-    /// Writes as much of `output` as the stream takes in one go; never called with an empty one.
-    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, output: &mut Output) -> Poll<io::Result<usize>> {
+    /// Writes as much of `output` as the stream takes in one go; never called with an empty one. `seen` sees what that
+    /// was, before it is gone.
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        output: &mut Output,
+        seen: impl FnOnce(&Output, usize),
+    ) -> Poll<io::Result<usize>> {
         let count = match self {
             Self::Plain(stream) => ready!(write_output(Pin::new(stream), cx, output))?,
             #[cfg(feature = "tls")]
@@ -96,6 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Layered<S> {
         if count == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
+        seen(output, count);
         output.advance(count);
         Poll::Ready(Ok(count))
     }
@@ -251,7 +258,7 @@ mod tests {
         let mut stream = Layered::Plain(Sink { vectored, writes: Vec::new() });
         let mut cx = Context::from_waker(std::task::Waker::noop());
         while !output.is_empty() {
-            assert!(stream.poll_write(&mut cx, &mut output).is_ready());
+            assert!(stream.poll_write(&mut cx, &mut output, |_, _| ()).is_ready());
         }
         let Layered::Plain(sink) = stream else { unreachable!() };
         sink.writes

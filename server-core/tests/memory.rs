@@ -94,8 +94,10 @@ fn per_connection<C: Read + Write>(number: usize, mut connect: impl FnMut() -> C
     (heap, clients)
 }
 
+/// What a test's world would keep of each connection is not the server's doing.
 fn listener(world: &Arc<World>) -> Listener {
-    Listener::new("toy", world.make()).address((Ipv4Addr::LOCALHOST, 0))
+    let world = world.clone();
+    Listener::new("toy", move |_| Box::new(world.toy())).address((Ipv4Addr::LOCALHOST, 0))
 }
 
 fn quiet_world() -> Arc<World> {
