@@ -59,10 +59,11 @@ impl Incoming {
 }
 
 impl From<Transport> for Incoming {
-    /// Nothing is known but that a unix socket comes from this machine, so that its bytes need no protection.
+    /// Of a TCP socket the addresses of its ends are known, of others nothing. Also behind a unix socket that comes from
+    /// elsewhere there may be a relay from the network, so it is not taken for
+    /// [secured](Connection::externally_secured); who knows better [says so](Self::know).
     fn from(transport: Transport) -> Self {
         let mut connection = Connection::default();
-        connection.externally_secured = transport.is_unix();
         if let Some(tcp) = transport.tcp() {
             connection.peer = tcp.peer_addr().ok().map(canonical);
             connection.local = tcp.local_addr().ok().map(canonical);
@@ -85,7 +86,7 @@ impl From<UnixStream> for Incoming {
 }
 
 impl Incoming {
-    /// As accepted: the peer is known already.
+    /// As accepted: the peer is known already. What comes in by our own unix socket has not left this machine.
     pub(crate) fn accepted(transport: Transport, peer: Option<SocketAddr>) -> Self {
         let mut connection = Connection::default();
         connection.externally_secured = transport.is_unix();

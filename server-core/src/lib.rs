@@ -5,8 +5,11 @@
 //! at its deadlines, puts TLS under it when it asks, and ends it well.
 //!
 //! * [`serve_connection`]: one conversation on any stream. A plain future, for programs with their own sockets.
-//! * [`Server`]: any number of [`Listener`]s, bound before any is served, with connection limits, [gates](Gate) and a
-//!   graceful [shutdown](ServerHandle::shutdown).
+//! * [`Server`]: any number of [`Listener`]s, on [addresses](Address) of all kinds, bound before any is served, with
+//!   connection [limits], [gates](Gate) and a graceful [shutdown](ServerHandle::shutdown).
+//! * [`inherited`], [`stdio`], [`Incoming`]: sockets of a service manager, the one connection of inetd, connections that
+//!   the program has from elsewhere. [`run_as`]: becoming another user in between.
+//! * [`proxy_protocol`]: clients behind a proxy that one trusts.
 //! * `tls`: certificates from PEM files, the handshake, channel bindings.
 //! * [`access`]: gates that decide by lists, by programs, and by the tables of tcp-wrappers.
 //! * [`preauth`]: who a client is before it says a word, by ident, by a program, or by who started us.

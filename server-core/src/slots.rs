@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 #[derive(Debug)]
 pub(crate) struct Slots {
     taken: AtomicUsize,
-    most: usize,
+    most: AtomicUsize,
     /// Told when the last one is given back.
     emptied: Notify,
 }
@@ -21,14 +21,20 @@ pub(crate) struct Slot(Arc<Slots>);
 
 impl Slots {
     pub(crate) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { taken: AtomicUsize::new(0), most, emptied: Notify::new() })
+        Arc::new(Self { taken: AtomicUsize::new(0), most: AtomicUsize::new(most), emptied: Notify::new() })
     }
 
     pub(crate) fn take(self: &Arc<Self>) -> Option<Slot> {
+        let most = self.most.load(Ordering::Relaxed);
         self.taken
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| (taken < self.most).then_some(taken + 1))
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| (taken < most).then_some(taken + 1))
             .ok()
             .map(|_| Slot(self.clone()))
+    }
+
+    /// Changes how many there are; what is taken stays taken.
+    pub(crate) fn set(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
     }
 
     /// Whether there is room or not.
@@ -76,6 +82,10 @@ mod tests {
         let beyond = slots.take_beyond();
         assert!(slots.take().is_none());
         drop(beyond);
+        slots.set(4);
+        assert!(slots.take().is_some());
+        slots.set(0);
+        assert!(slots.take().is_none());
     }
 
     #[tokio::test(start_paused = true)]

@@ -170,7 +170,8 @@ fn peek_unix(stream: &UnixStream, cx: &mut Context<'_>) -> Poll<io::Result<usize
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::future::poll_fn;
 

@@ -131,6 +131,13 @@ async fn the_limits_of_server_and_listener_hold_and_slots_come_back() {
         until(|| server.connections() == 1).await;
     }
     assert_eq!(world.connections.lock().unwrap().len(), 5, "nobody refused had a conversation");
+
+    server.set_max_connections(1);
+    assert!(refused(dial(&server, "large").await).await && alive(&mut two).await, "who is in stays");
+    server.set_max_connections(4);
+    assert!(server.set_max_connections_of("small", 1) && !server.set_max_connections_of("none", 1));
+    assert!(refused(dial(&server, "small").await).await);
+    assert!(alive(&mut dial(&server, "large").await).await);
 }
 
 struct Loopback(bool);

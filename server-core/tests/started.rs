@@ -249,7 +249,7 @@ fn a_socket_on_standard_input_is_served() {
 
     let (client, ours) = UnixStream::pair().unwrap();
     let all = converse(start(ours.into()), after_harness(client));
-    assert!(all.contains("peer - secure true received 10 Closed\n"), "{all}");
+    assert!(all.contains("peer - secure false received 10 Closed\n"), "{all}");
 }
 
 /// What the test harness of the child says first is not the conversation's.
