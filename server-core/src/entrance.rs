@@ -30,6 +30,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// See [`FIRST_PAUSE`].
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// How often the log is told, beyond its details, that there is no room.
+const FULL_AGAIN: Duration = Duration::from_secs(60);
+
 /// What all listeners of one server share.
 pub(crate) struct Shared {
     pub(crate) sessions: Arc<Sessions>,
@@ -80,6 +83,7 @@ impl Entrance {
         let stop = &self.shared.stop;
         let mut pause = FIRST_PAUSE;
         let mut next = 0;
+        let mut told_full = None;
         while !stop.is_cancelled() {
             let Some(turn) = stop.run_until_cancelled(self.wait_for_turn()).await else { break };
             let arrival = poll_fn(|cx| self.poll_arrival(cx, &doors, &mut next));
@@ -91,6 +95,11 @@ impl Entrance {
                         Err(refused) => {
                             self.meters.refused(refused);
                             refused.note(&self.listener.name, incoming.connection.peer, &refused);
+                            let now = crate::now();
+                            if told_full.is_none_or(|before| now >= before + FULL_AGAIN) {
+                                told_full = Some(now);
+                                warn!(listener = %self.listener.name, cause = %refused, "full: connections are refused");
+                            }
                         }
                     }
                 }
