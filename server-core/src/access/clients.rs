@@ -131,6 +131,8 @@ impl fmt::Display for Clients {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn clients(text: &str) -> Clients {
@@ -190,5 +192,15 @@ mod tests {
         }
         let error = "nowhere.invalid".parse::<Clients>().unwrap_err().to_string();
         assert!(error.starts_with("no address for host name 'nowhere.invalid': "), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused_in_one_line(text in "[0-9a-f./:\\[\\]%\n]{0,20}/|\\PC{0,9}[^a-z]/") {
+            // With a slash, so that it is no host name: that would be looked up.
+            if let Err(error) = text.parse::<Clients>() {
+                prop_assert!(!error.to_string().contains('\n'));
+            }
+        }
     }
 }
