@@ -83,6 +83,7 @@ pub(crate) struct Feed {
     redactor: Box<dyn Redact>,
     /// See [`Record::logins`].
     logins: u32,
+    user: Option<Arc<str>>,
     page: Option<Arc<Page>>,
     /// Octets for which there was no room.
     dropped: u64,
@@ -91,15 +92,19 @@ pub(crate) struct Feed {
 impl Feed {
     pub(crate) fn new(telemetry: Telemetry, redactor: MakeRedactor) -> Self {
         let redactor = redactor(Keep { secrets: false, data: true });
-        Self { telemetry, redactor, logins: 0, page: None, dropped: 0 }
+        Self { telemetry, redactor, logins: 0, user: None, page: None, dropped: 0 }
     }
 
     /// Takes what has passed, and says whether it wants more.
     pub(crate) fn passed(&mut self, direction: Direction, bytes: &[u8], record: &Record, scribe: &Scribe) -> bool {
         let logins = record.logins();
         if logins != self.logins {
-            self.page = None;
-            if let Some(user) = record.user() {
+            let user = record.user();
+            if user != self.user {
+                self.page = None;
+                self.user.clone_from(&user);
+            }
+            if let (Some(user), None) = (user, &self.page) {
                 let page = Arc::new(Page::default());
                 let telemetry = self.telemetry.clone();
                 let opening = Opening { page: page.clone(), telemetry, user, id: record.id(), span: Span::current() };
