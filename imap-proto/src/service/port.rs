@@ -65,6 +65,15 @@ impl Port {
         self.ready().await;
     }
 
+    /// Resolves when all output is with the socket, or whoever takes it. Then nothing of what was emitted is held.
+    pub(crate) async fn drained(&self) {
+        poll_fn(|_| {
+            let slots = self.slots();
+            if slots.reply.is_none() && slots.flows { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
     /// Lets the other tasks have their turn.
     pub(crate) async fn cooperate(&self) {
         let mut yielded = false;

@@ -11,6 +11,9 @@ use crate::message::{Structure, Summary, SummaryBuilder};
 /// Octets that are read at a time.
 pub(crate) const CHUNK: usize = 64 * 1024;
 
+/// The same for one who sends each piece before the next is read.
+pub(crate) const LARGE_CHUNK: usize = 160 * 1024;
+
 /// One message: what its row brought along, and the message itself once it is open.
 pub(crate) struct Source<'a> {
     mailbox: &'a dyn Mailbox,
@@ -54,7 +57,7 @@ impl<'a> Source<'a> {
             let mut builder = SummaryBuilder::new();
             let (mut at, size) = (0, message.len());
             while at < size {
-                let chunk = read(message, at, size).await?;
+                let chunk = read(message, at, size, CHUNK).await?;
                 builder.push(&chunk);
                 at += chunk.len() as u64;
             }
@@ -81,7 +84,12 @@ impl<'a> Source<'a> {
 
     /// Octets of the message from `at` on, not beyond `end`.
     pub(crate) async fn read(&mut self, at: u64, end: u64) -> Result<Bytes> {
-        read(self.open().await?, at, end).await
+        read(self.open().await?, at, end, CHUNK).await
+    }
+
+    /// The same, and at most so many.
+    pub(crate) async fn read_most(&mut self, at: u64, end: u64, most: usize) -> Result<Bytes> {
+        read(self.open().await?, at, end, most).await
     }
 
     /// Whether its octets lie in memory anyway, however many of them are read.
@@ -97,8 +105,8 @@ impl<'a> Source<'a> {
     }
 }
 
-async fn read(message: &mut dyn Message, at: u64, end: u64) -> Result<Bytes> {
-    let length = usize::try_from(end - at).unwrap_or(CHUNK).min(CHUNK);
+async fn read(message: &mut dyn Message, at: u64, end: u64, most: usize) -> Result<Bytes> {
+    let length = usize::try_from(end - at).unwrap_or(most).min(most);
     let chunk = message.read(at, length).await?;
     if chunk.is_empty() || chunk.len() > length {
         return Err(Error::corrupt("a message gave other octets than it announced"));

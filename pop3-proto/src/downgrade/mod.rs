@@ -30,6 +30,9 @@ const MAX_BOUNDARY: usize = 256;
 /// The longest line that can be a delimiter, with some room for blanks at its end.
 const MAX_DELIMITER: usize = MAX_BOUNDARY + 64;
 
+/// Octets of a field that is too long that are looked at in one go, as they may have to be copied.
+const OVERLONG_PIECE: usize = 32 << 10;
+
 /// Makes the surrogate of one message.
 #[derive(Debug)]
 pub(crate) struct Downgrade {
@@ -123,6 +126,11 @@ impl Downgrade {
     /// Whether the rest of the message goes out as it is, whatever it is.
     pub(crate) fn is_settled(&self) -> bool {
         self.state == State::Rest && self.pending.is_empty()
+    }
+
+    /// Whether what comes next goes out as it is, unless there are boundaries in it.
+    pub(crate) fn is_in_body(&self) -> bool {
+        matches!(self.state, State::Body(_) | State::Rest) && self.pending.is_empty()
     }
 
     /// Takes octets from the front of a piece and gives what they become; `None` once the piece is used up. One call
@@ -271,19 +279,21 @@ impl Downgrade {
 
     fn overlong_goes_on(&mut self, piece: &mut Bytes, mut start: bool) -> Bytes {
         let mut end = 0;
-        while let Some(first) = piece.get(end) {
+        let most = piece.len().min(OVERLONG_PIECE);
+        while let Some(first) = piece.get(..most).and_then(|piece| piece.get(end)) {
             if start && !matches!(first, b' ' | b'\t') {
                 self.state = State::Header;
                 let rest = piece.split_to(end);
                 return self.masked(rest);
             }
-            match memchr(b'\n', piece.get(end..).unwrap_or_default()) {
+            match memchr(b'\n', piece.get(end..most).unwrap_or_default()) {
                 Some(more) => (end, start) = (end + more + 1, true),
-                None => (end, start) = (piece.len(), false),
+                None => (end, start) = (most, false),
             }
         }
         self.state = State::Overlong { start };
-        self.masked(std::mem::take(piece))
+        let masked = piece.split_to(most);
+        self.masked(masked)
     }
 
     fn masked(&mut self, octets: Bytes) -> Bytes {

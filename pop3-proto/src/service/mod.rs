@@ -141,6 +141,12 @@ impl Pop3Conversation {
                     return Poll::Ready(ask);
                 }
             }
+            if self.session.is_stuffing() {
+                if !self.session.stuff() {
+                    return Poll::Pending;
+                }
+                continue;
+            }
             if self.running.is_some() {
                 match self.run(cx, now) {
                     Step::Forward => continue,
@@ -165,6 +171,7 @@ impl Pop3Conversation {
 
     fn run(&mut self, cx: &mut Context<'_>, now: Instant) -> Step {
         let Some(running) = &mut self.running else { return Step::Forward };
+        running.port.set_flows(self.session.output.is_empty());
         let polled = running.future.as_mut().poll(cx);
         // What the work said last is taken even when the output is full: it is over, and can't wait.
         let yielded = running.port.take_yield();

@@ -24,13 +24,29 @@ struct Slots {
     hungry: bool,
     /// The work lets others go first.
     yielded: bool,
+    /// Nothing waited to be sent when the work was let go on.
+    flows: bool,
 }
 
 impl Port {
     /// Hands a word to the session; resolves when there was room for it.
     pub(super) async fn emit(&self, reply: Reply) {
-        poll_fn(|_| if self.slots().reply.is_none() { Poll::Ready(()) } else { Poll::Pending }).await;
+        self.settled().await;
         self.slots().reply = Some(reply);
+    }
+
+    /// Resolves when the session has taken everything.
+    pub(super) async fn settled(&self) {
+        poll_fn(|_| if self.slots().reply.is_none() { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+
+    /// Resolves when all output is with the socket, or whoever takes it. Then nothing of what was emitted is held.
+    pub(super) async fn drained(&self) {
+        poll_fn(|_| {
+            let slots = self.slots();
+            if slots.reply.is_none() && slots.flows { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
     /// The client's next line in a SASL exchange.
@@ -69,6 +85,10 @@ impl Port {
 
     pub(super) fn take_reply(&self) -> Option<Reply> {
         self.slots().reply.take()
+    }
+
+    pub(super) fn set_flows(&self, flows: bool) {
+        self.slots().flows = flows;
     }
 
     pub(super) fn take_yield(&self) -> bool {

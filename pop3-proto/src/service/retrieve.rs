@@ -17,8 +17,17 @@ use crate::texts::Text;
 use crate::wire::reply::{Code, Refusal};
 use crate::wire::top::Top;
 
-/// Octets that are read at a time.
+/// Octets that are read at a time, of what may have to be changed or is not wanted whole.
 const CHUNK: usize = 32 << 10;
+/// The same for bodies that have to be looked through on their way.
+const BODY_CHUNK: usize = 96 << 10;
+/// The same for what goes out as it is. Each write costs, and the client may go to sleep after each; so a large message
+/// goes out in large pieces, of which there is one at a time.
+const LARGE_CHUNK: usize = 160 << 10;
+/// The same for what the store holds in memory anyway.
+const SHARED_CHUNK: usize = 1 << 20;
+/// Once so much has been read, it is waited until that is out.
+const LEAST_CHUNK: usize = 64 << 10;
 
 /// Pieces that are read after which others go first, if nothing is sent of them: a header may go on for as long as it
 /// likes without anything that is shown.
@@ -158,22 +167,31 @@ async fn stream(port: &Port, mailbox: &dyn Mailbox, request: &Retrieve) -> Resul
                 port.cooperate().await;
             }
             pieces += 1;
-            let piece = read(&mut *message, request, at).await.map_err(|error| not_shown(&error))?;
+            let piece = read(&mut *message, request, at, CHUNK).await.map_err(|error| not_shown(&error))?;
             at += piece.len() as u64;
             scan.look(piece);
         }
         scan.verdict()?;
     }
     let mut show = Show::new(port, request, octets);
-    let mut at = 0;
+    let (mut at, mut held) = (0, 0);
     while at < octets && !show.over {
         if show.silent >= PIECES {
             show.silent = 0;
             port.cooperate().await;
         }
-        match read(&mut *message, request, at).await {
+        let mut most = show.most(message.is_in_memory());
+        if (LEAST_CHUNK..SHARED_CHUNK).contains(&most) {
+            if held >= LEAST_CHUNK {
+                port.drained().await;
+                held = 0;
+            }
+            most -= held;
+        }
+        match read(&mut *message, request, at, most).await {
             Ok(piece) => {
                 at += piece.len() as u64;
+                held += piece.len();
                 show.write(piece).await;
             }
             Err(error) => {
@@ -188,9 +206,9 @@ async fn stream(port: &Port, mailbox: &dyn Mailbox, request: &Retrieve) -> Resul
 }
 
 /// The next piece of a message, which is not empty.
-async fn read(message: &mut dyn Message, request: &Retrieve, at: u64) -> Result<Bytes, Error> {
+async fn read(message: &mut dyn Message, request: &Retrieve, at: u64, most: usize) -> Result<Bytes, Error> {
     let octets = message.len();
-    let room = CHUNK.min(usize::try_from(octets - at).unwrap_or(CHUNK));
+    let room = most.min(usize::try_from(octets - at).unwrap_or(most));
     let mut piece = message.read(at, room).await?;
     if piece.is_empty() {
         return Err(Error::corrupt(format!("message {} of {octets} octets ends at {at}", request.uid)));
@@ -258,6 +276,18 @@ impl<'a> Show<'a> {
         }
     }
 
+    /// How many octets to read next at most.
+    fn most(&self, in_memory: bool) -> usize {
+        let body = match &self.downgrade {
+            _ if self.top.is_some() => return CHUNK,
+            None => LARGE_CHUNK,
+            Some(downgrade) if downgrade.is_settled() => LARGE_CHUNK,
+            Some(downgrade) if downgrade.is_in_body() => BODY_CHUNK,
+            Some(_) => return CHUNK,
+        };
+        if in_memory { SHARED_CHUNK } else { body }
+    }
+
     async fn write(&mut self, mut piece: Bytes) {
         self.silent += 1;
         let Some(mut downgrade) = self.downgrade.take() else { return self.put(piece).await };
@@ -291,5 +321,7 @@ impl<'a> Show<'a> {
         if !self.begun {
             self.put(Bytes::new()).await;
         }
+        // It is over when the session is done with the last piece.
+        self.port.settled().await;
     }
 }

@@ -58,6 +58,8 @@ pub(crate) struct Session {
     language: Option<usize>,
     listing: Option<Listing>,
     stuffer: Option<Stuffer>,
+    /// What is still to be stuffed of the piece that was handed over last.
+    unstuffed: Bytes,
     greeted: bool,
     /// A line has been taken since [`observe`](Session::observe).
     commanded: bool,
@@ -131,6 +133,7 @@ impl Session {
             language: None,
             listing: None,
             stuffer: None,
+            unstuffed: Bytes::new(),
             greeted: false,
             commanded: false,
             first_line: true,
@@ -157,7 +160,28 @@ impl Session {
 
     /// Whether more output should wait until some has been taken.
     pub(crate) fn is_full(&self) -> bool {
+        self.is_stuffing() || self.output_is_full()
+    }
+
+    fn output_is_full(&self) -> bool {
         self.output.len() >= self.flow.high_water(&self.config.limits)
+    }
+
+    /// Whether a piece has been taken that is not all in the output yet.
+    pub(crate) fn is_stuffing(&self) -> bool {
+        !self.unstuffed.is_empty()
+    }
+
+    /// Goes on with that piece, if there is room in the output; says whether there was.
+    pub(crate) fn stuff(&mut self) -> bool {
+        if self.output_is_full() {
+            return false;
+        }
+        match &mut self.stuffer {
+            Some(stuffer) => stuffer.write(&mut self.unstuffed, &mut self.output),
+            None => self.unstuffed = Bytes::new(),
+        }
+        true
     }
 
     pub(crate) fn wants_input(&self) -> bool {
@@ -291,11 +315,7 @@ impl Session {
                 out.put_slice(b"\r\n");
             }
             Reply::Message { octets, piece } => self.begin_message(octets, piece),
-            Reply::Piece(piece) => {
-                if let Some(stuffer) = &mut self.stuffer {
-                    stuffer.write(piece, &mut self.output);
-                }
-            }
+            Reply::Piece(piece) => self.take_piece(piece),
         }
     }
 
@@ -304,9 +324,16 @@ impl Session {
             Some(octets) => self.ok(Phrase::from(Text::Octets).number(octets)),
             None => self.ok(Text::Top),
         }
-        let mut stuffer = Stuffer::new();
-        stuffer.write(piece, &mut self.output);
-        self.stuffer = Some(stuffer);
+        self.stuffer = Some(Stuffer::new());
+        self.take_piece(piece);
+    }
+
+    /// Takes a piece of a message when it has done with the one before.
+    fn take_piece(&mut self, mut piece: Bytes) {
+        if let Some(stuffer) = &mut self.stuffer {
+            stuffer.write(&mut piece, &mut self.output);
+            self.unstuffed = piece;
+        }
     }
 
     /// The job has ended.
@@ -333,7 +360,11 @@ impl Session {
                 self.offer().write(&self.config, &policies, login, &mut self.output);
             }
             Outcome::Shown { uid, whole } => {
-                if let Some(stuffer) = self.stuffer.take() {
+                if let Some(mut stuffer) = self.stuffer.take() {
+                    // Of a small message only: a large one is not over before all of it has been taken.
+                    while !self.unstuffed.is_empty() {
+                        stuffer.write(&mut self.unstuffed, &mut self.output);
+                    }
                     stuffer.end(&mut self.output);
                 }
                 if let State::Transaction(maildrop) = &mut self.state {

@@ -4,8 +4,10 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use memchr::memmem;
 use pillarbox_proto_core::Output;
 
-/// With at most one line that begins with a dot in so many octets, the runs between them are queued as they are.
-const SPARSE: usize = 4 << 10;
+/// Between lines that begin with a dot, runs of this length and more are queued as they are, and shorter ones copied.
+const SHORT: usize = 2 << 10;
+/// How much of a piece is copied before the output is to be looked at.
+const COPY: usize = 30 << 10;
 
 /// Writes a multi-line response that comes in pieces: a line that begins with a dot gets another, and a line with
 /// just a dot ends it.
@@ -25,39 +27,34 @@ impl Stuffer {
         Self { last: *b"\r\n" }
     }
 
-    /// Writes a piece. Long runs without a dot at a line's beginning are not copied.
-    pub(crate) fn write(&mut self, mut piece: Bytes, output: &mut Output) {
-        let [.., last] = self.last;
-        if last == b'\n' && piece.first() == Some(&b'.') {
-            output.put(b".");
-        }
-        self.last = match *piece {
-            [.., one, two] => [one, two],
-            [one] => [last, one],
-            [] => return,
-        };
+    /// Writes a piece, and leaves of it what would be one copy too many: with many dots it takes several calls. Long runs
+    /// without a dot at a line's beginning are not copied.
+    pub(crate) fn write(&mut self, piece: &mut Bytes, output: &mut Output) {
         let finder = memmem::Finder::new(b"\n.");
-        let dots = finder.find_iter(&piece).count();
-        if dots == 0 {
-            return output.put_bytes(piece);
-        }
-        if dots > piece.len() / SPARSE {
-            // Many dots: one copy of exactly the right size costs less than many slices.
-            let mut copy = BytesMut::with_capacity(piece.len() + dots);
-            let mut from = 0;
-            for at in finder.find_iter(&piece) {
-                copy.extend_from_slice(piece.get(from..=at).unwrap_or_default());
+        // Short runs are gathered here.
+        let mut copy = BytesMut::new();
+        while !piece.is_empty() && copy.len() < COPY {
+            let [.., last] = self.last;
+            if last == b'\n' && piece.first() == Some(&b'.') {
                 copy.put_u8(b'.');
-                from = at + 1;
             }
-            copy.extend_from_slice(piece.get(from..).unwrap_or_default());
-            return output.put_bytes(copy.freeze());
+            let run = match finder.find(piece) {
+                Some(at) => piece.split_to(at + 1),
+                None => std::mem::take(piece),
+            };
+            self.last = match *run {
+                [.., one, two] => [one, two],
+                [one] => [last, one],
+                [] => self.last,
+            };
+            if run.len() < SHORT {
+                copy.extend_from_slice(&run);
+            } else {
+                output.put_bytes(std::mem::take(&mut copy).freeze());
+                output.put_bytes(run);
+            }
         }
-        while let Some(at) = finder.find(&piece) {
-            output.put_bytes(piece.split_to(at + 1));
-            output.put(b".");
-        }
-        output.put_bytes(piece);
+        output.put_bytes(copy.freeze());
     }
 
     /// Ends the response. A last line without CRLF gets one.
@@ -79,7 +76,10 @@ mod tests {
         let mut output = Output::new();
         let mut stuffer = Stuffer::new();
         for piece in pieces {
-            stuffer.write(Bytes::copy_from_slice(piece), &mut output);
+            let mut piece = Bytes::copy_from_slice(piece);
+            while !piece.is_empty() {
+                stuffer.write(&mut piece, &mut output);
+            }
         }
         stuffer.end(&mut output);
         output.take().to_vec()
@@ -124,10 +124,23 @@ mod tests {
     }
 
     #[test]
+    fn a_piece_with_many_dots_is_not_copied_at_once() {
+        let text = ".x\r\n".repeat(100_000);
+        let (mut piece, mut stuffer, mut all) = (Bytes::from(text.clone()), Stuffer::new(), Vec::new());
+        while !piece.is_empty() {
+            let mut output = Output::new();
+            stuffer.write(&mut piece, &mut output);
+            assert!(output.len() <= COPY + SHORT + 1 && !output.is_empty(), "{} octets", output.len());
+            all.extend(output.take());
+        }
+        assert!(all == text.replace(".x", "..x").into_bytes());
+    }
+
+    #[test]
     fn runs_without_dots_are_not_copied() {
         let piece = Bytes::from(vec![b'x'; 10_000]);
         let mut output = Output::new();
-        Stuffer::new().write(piece.clone(), &mut output);
+        Stuffer::new().write(&mut piece.clone(), &mut output);
         assert_eq!(output.first().as_ptr(), piece.as_ptr());
     }
 

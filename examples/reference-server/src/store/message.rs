@@ -1,9 +1,12 @@
 //! Reading messages: whole small ones into their rows, large ones in windows.
 //!
 //! A file is read as it is when it has no bare line feeds; then a window is one read. Otherwise line ends are converted
-//! on the way, with a mark every 256 KiB of message to jump to. What the system has in its cache is read on the spot, as
-//! handing it to another thread and back would take longer than the copy; what it has not is read on a thread that may
-//! block, the next window while one is sent. An open file outlives its renaming and removal.
+//! on the way into the buffer that is sent, with a mark every 256 KiB of message to jump to. What the system has in its cache is read
+//! on the spot, as handing it to another thread and back would take longer than the copy; what it has not is read on a
+//! thread that may block, the next window while one is sent. An open file outlives its renaming and removal.
+//!
+//! A window is as large as a reader asks for, within bounds: who sends it wants few large writes, and there is one at a
+//! time. Its buffer is used again once nobody holds any of it.
 
 use std::fs::File;
 use std::io;
@@ -11,21 +14,23 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use pillarbox_proto_core::backend::{Error, Message, Result};
 use tokio::task::JoinHandle;
 
 use super::fault::{Done, Fault};
-use super::lines::{convert, count_bare};
+use super::lines::{convert, convert_into, count_bare};
 use super::pending::Sizes;
 use super::table::{Format, MessageRow};
 
-/// Octets of a window.
+/// Octets of a window, for a reader that wants no more.
 const WINDOW: usize = 64 * 1024;
-/// Octets of a file that are converted at a time.
-const PIECE: usize = 48 * 1024;
-/// The same where lines are so short that conversion may double them.
-const DENSE_PIECE: usize = 24 * 1024;
+/// Octets of a window at most.
+const LARGE_WINDOW: usize = 160 * 1024;
+/// Octets of a file that are converted at a time: few enough to stay next to the processor.
+const PIECE: usize = 32 * 1024;
+/// The same, where little of a window is left; with less it is full.
+const LEAST_PIECE: usize = 4 * 1024;
 /// Octets of message from mark to mark.
 const MARK_EVERY: u64 = 256 * 1024;
 
@@ -40,8 +45,6 @@ struct Source {
     scratch: Vec<u8>,
     /// Where conversion stands.
     at: Mark,
-    /// The last piece grew a lot.
-    dense: bool,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -64,9 +67,13 @@ enum Patience {
 }
 
 impl Source {
-    /// The window that begins at `at`, or for converted ones perhaps a little before.
-    fn window(&mut self, at: u64, patience: Patience) -> io::Result<Window> {
-        if self.convert { self.converted(at, patience) } else { self.verbatim(at, patience) }
+    /// The window of about this size that begins at `at`, or for converted ones perhaps a little before.
+    fn window(&mut self, at: u64, size: usize, patience: Patience, buffer: BytesMut) -> io::Result<Window> {
+        if self.convert {
+            self.converted(at, size, patience, buffer)
+        } else {
+            self.verbatim(at, size, patience, buffer)
+        }
     }
 
     /// Whether the window there takes no more than one read.
@@ -74,54 +81,56 @@ impl Source {
         !self.convert || at == self.at.message
     }
 
-    fn verbatim(&mut self, at: u64, patience: Patience) -> io::Result<Window> {
-        let room = usize::try_from(self.len.saturating_sub(at)).unwrap_or(WINDOW).min(WINDOW);
-        let mut window = vec![0; room];
-        read_exact(&self.file, &mut window, at, patience)?;
-        Ok((at, window.into()))
+    fn verbatim(&mut self, at: u64, size: usize, patience: Patience, mut buffer: BytesMut) -> io::Result<Window> {
+        buffer.resize(usize::try_from(self.len.saturating_sub(at)).unwrap_or(size).min(size), 0);
+        read_exact(&self.file, &mut buffer, at, patience)?;
+        Ok((at, buffer.freeze()))
     }
 
-    fn converted(&mut self, at: u64, patience: Patience) -> io::Result<Window> {
+    fn converted(&mut self, at: u64, size: usize, patience: Patience, mut buffer: BytesMut) -> io::Result<Window> {
         if at < self.at.message {
             let index = self.marks.partition_point(|mark| mark.message <= at);
             self.at = index.checked_sub(1).and_then(|index| self.marks.get(index)).copied().unwrap_or_default();
         }
         self.scratch.resize(PIECE, 0);
+        // Of a buffer that is used again, only what it has grown by is filled.
+        buffer.resize(size, 0);
+        let (mut window, mut made) = (at, 0);
         loop {
             let start = self.at.message;
             if self.marks.last().map_or(0, |mark| mark.message) + MARK_EVERY <= start {
                 self.marks.push(self.at);
             }
-            let most = if self.dense { DENSE_PIECE } else { PIECE };
-            let room = usize::try_from(self.bytes - self.at.file).unwrap_or(most).min(most);
-            let Some(piece) = self.scratch.get_mut(..room).filter(|piece| !piece.is_empty()) else {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+            let left = usize::try_from(self.bytes.saturating_sub(self.at.file)).unwrap_or(PIECE);
+            // Each of its octets may become two.
+            let room = left.min(PIECE).min((size - made) / 2);
+            let enough = made > 0 && room < LEAST_PIECE.min(left);
+            let Some(piece) = self.scratch.get_mut(..room).filter(|piece| !piece.is_empty() && !enough) else {
+                buffer.truncate(made);
+                return if made > 0 { Ok((window, buffer.freeze())) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
             };
-            read_exact(&self.file, piece, self.at.file, patience)?;
-            let mut last = self.at.last;
-            // Who reads on wants this piece; who jumps passes pieces by.
-            let window = (at == start).then(|| {
-                let mut window = Vec::with_capacity(room + room / 32);
-                convert(piece, &mut last, &mut window);
-                window
-            });
-            let grown = match &window {
-                Some(window) => window.len().saturating_sub(room) as u64,
-                None => count_bare(piece, &mut last),
-            };
-            self.dense = grown > room as u64 / 4;
-            let end = start + room as u64 + grown;
-            let after = Mark { message: end, file: self.at.file + room as u64, last };
-            let before = std::mem::replace(&mut self.at, after);
-            if let Some(window) = window {
-                return Ok((start, window.into()));
+            match read_exact(&self.file, piece, self.at.file, patience) {
+                Ok(()) => {}
+                // What there is serves.
+                Err(_) if made > 0 => {
+                    buffer.truncate(made);
+                    return Ok((window, buffer.freeze()));
+                }
+                Err(error) => return Err(error),
             }
-            if at < end {
-                let mut window = Vec::with_capacity(room + usize::try_from(grown).unwrap_or(room));
-                let mut last = before.last;
-                convert(piece, &mut last, &mut window);
-                return Ok((start, window.into()));
+            let (mut last, file) = (self.at.last, self.at.file + room as u64);
+            if at > start {
+                // Who jumps passes pieces by.
+                let message = start + room as u64 + count_bare(piece, &mut last.clone());
+                if message <= at {
+                    last = piece.last().copied().unwrap_or(last);
+                    self.at = Mark { message, file, last };
+                    continue;
+                }
+                window = start;
             }
+            made += convert_into(piece, &mut last, buffer.get_mut(made..).unwrap_or_default());
+            self.at = Mark { message: window + made as u64, file, last };
         }
     }
 }
@@ -160,7 +169,6 @@ impl FileMessage {
             marks: vec![Mark::default()],
             scratch: Vec::new(),
             at: Mark::default(),
-            dense: false,
         };
         let message = Self {
             len,
@@ -173,10 +181,11 @@ impl FileMessage {
         Ok((message, learned))
     }
 
+    /// Has a window be read, on a thread that may block. It is a small one, as there may be another.
     fn start(&mut self, at: u64) -> Result<()> {
         let mut source = self.source.take().ok_or_else(|| Error::unavailable("the message could not be read"))?;
         self.ahead = Some(tokio::task::spawn_blocking(move || {
-            let window = source.window(at, Patience::Wait);
+            let window = source.window(at, WINDOW, Patience::Wait, BytesMut::new());
             (source, window)
         }));
         Ok(())
@@ -208,11 +217,15 @@ impl Message for FileMessage {
             }
             self.sequential = at > 0 && at == start + octets.len() as u64;
             if self.ahead.is_none() {
-                self.window.1 = Bytes::new();
+                let used = std::mem::take(&mut self.window.1);
                 // Nothing here waits, however long the message is: now and then it is another task's turn.
                 tokio::task::coop::consume_budget().await;
                 if let Some(source) = self.source.as_mut().filter(|source| source.is_next(at)) {
-                    match source.window(at, Patience::None) {
+                    let size = max.clamp(WINDOW, LARGE_WINDOW);
+                    // Nobody may hold it any more; else it must not be written to. Nor is it to grow, which takes both.
+                    let buffer =
+                        used.try_into_mut().ok().filter(|buffer| buffer.capacity() >= size).unwrap_or_default();
+                    match source.window(at, size, Patience::None, buffer) {
                         Ok(window) => {
                             self.blocks = false;
                             self.window = window;
@@ -260,7 +273,7 @@ pub(super) fn read_whole(
     let mut bytes = length as u64;
     if length != expected {
         bytes = file.metadata()?.len();
-        let known = usize::try_from(bytes).ok().filter(|length| *length <= expected.saturating_mul(2).max(PIECE));
+        let known = usize::try_from(bytes).ok().filter(|length| *length <= expected.saturating_mul(2).max(WINDOW));
         length = known.ok_or_else(|| Fault::Other("a message grew while it was read".to_owned()))?;
         scratch.resize(length, 0);
         file.read_exact_at(scratch, 0)?;

@@ -165,7 +165,8 @@ async fn section_value(
             None => {
                 let mut at = range.start;
                 while at < range.end {
-                    let chunk = source.read(at, range.end).await?;
+                    let most = writer.room().await;
+                    let chunk = source.read_most(at, range.end, most).await?;
                     at += chunk.len() as u64;
                     if source.is_in_memory() {
                         writer.octets_in_memory(chunk).await;

@@ -8,6 +8,7 @@ use pillarbox_proto_core::backend::Row;
 
 use crate::service::port::Port;
 use crate::service::reply::{Reply, RowItem};
+use crate::service::source::{CHUNK, LARGE_CHUNK};
 use crate::wire::encode;
 
 /// What is gathered before it is handed to the session.
@@ -24,11 +25,13 @@ pub(super) struct Writer<'a> {
     attributes: Output,
     /// Octets of an announced literal that have not been written yet.
     owed: u64,
+    /// Octets that were read for the client since it had taken everything.
+    held: usize,
 }
 
 impl<'a> Writer<'a> {
     pub(super) fn new(port: &'a Port, items: Arc<[RowItem]>, row: Row) -> Self {
-        Self { port, head: Some((Box::new(row), items)), attributes: Output::new(), owed: 0 }
+        Self { port, head: Some((Box::new(row), items)), attributes: Output::new(), owed: 0, held: 0 }
     }
 
     /// Whether some of the response is on its way already.
@@ -60,12 +63,26 @@ impl<'a> Writer<'a> {
 
     /// Octets of the announced literal.
     pub(super) async fn octets(&mut self, octets: Bytes) {
+        self.held += octets.len();
         self.add(octets, HAND_ON).await;
     }
 
     /// The same, for octets that the store holds in memory as well.
     pub(super) async fn octets_in_memory(&mut self, octets: Bytes) {
         self.add(octets, HAND_ON_SHARED).await;
+    }
+
+    /// How many octets to read next for a literal. A large one goes out in large pieces, as each write costs, and the
+    /// client may go to sleep after each; so the next piece is read when the last is out, and there is one at a time.
+    pub(super) async fn room(&mut self) -> usize {
+        if self.held >= CHUNK {
+            if !self.attributes.is_empty() {
+                self.hand_on(false).await;
+            }
+            self.port.drained().await;
+            self.held = 0;
+        }
+        LARGE_CHUNK - self.held
     }
 
     async fn add(&mut self, octets: Bytes, hand_on: usize) {
