@@ -33,6 +33,7 @@ impl MaildirHomes {
             append_limit: Some(config.max_message_size),
             host: None,
             expire_stamp: config.pop3.expire_stamp,
+            ..MaildirOptions::default()
         };
         let stores = MaildirStores::new(options)
             .map_err(|error| Failure::io(Status::OsError, "following changes of mail folders", &error))?;

@@ -14,6 +14,7 @@
 
 mod account;
 mod append;
+mod cache;
 mod commit;
 mod fault;
 mod file_name;
@@ -57,6 +58,7 @@ use pillarbox_proto_core::backend::{Account, Error, Fate, Result};
 use rusqlite::Connection;
 
 use self::account::MaildirAccount;
+use self::cache::Cache;
 use self::commit::{Durability, Txn, drive, task};
 use self::fault::{Done, Fault};
 use self::index::Index;
@@ -90,7 +92,7 @@ pub enum ExpireStamp {
 }
 
 /// How an account's mail is kept.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct MaildirOptions {
     /// When changes of flags are synced.
     pub fsync: Fsync,
@@ -100,6 +102,21 @@ pub struct MaildirOptions {
     pub host: Option<String>,
     /// Where stamps of first retrievals are kept.
     pub expire_stamp: ExpireStamp,
+    /// How many octets of small messages that are read again and again are kept in memory, for all accounts together; 0
+    /// for none. By default 32 MiB.
+    pub message_cache: usize,
+}
+
+impl Default for MaildirOptions {
+    fn default() -> Self {
+        Self {
+            fsync: Fsync::default(),
+            append_limit: None,
+            host: None,
+            expire_stamp: ExpireStamp::default(),
+            message_cache: 32 << 20,
+        }
+    }
 }
 
 /// The accounts that are open in this process, each once, however many sessions use it.
@@ -107,6 +124,7 @@ pub struct MaildirStores {
     options: Arc<MaildirOptions>,
     open: Arc<Mutex<HashMap<PathBuf, Arc<MaildirStore>>>>,
     watcher: Arc<Watcher>,
+    cache: Arc<Cache>,
 }
 
 impl MaildirStores {
@@ -121,7 +139,8 @@ impl MaildirStores {
         let watcher = Watcher::start(Arc::clone(&open))?;
         let host = options.host.clone().unwrap_or_else(system_host);
         let options = Arc::new(MaildirOptions { host: Some(file_name::clean_host(&host)), ..options });
-        Ok(Self { options, open, watcher })
+        let cache = Arc::new(Cache::new(options.message_cache));
+        Ok(Self { options, open, watcher, cache })
     }
 
     /// Opens the account whose Maildir has this root (the INBOX itself), or joins it if it is open. A root that is
@@ -135,8 +154,9 @@ impl MaildirStores {
             return Ok(Arc::clone(store));
         }
         let (options, watcher, open) = (Arc::clone(&self.options), Arc::clone(&self.watcher), Arc::clone(&self.open));
+        let cache = Arc::clone(&self.cache);
         blocking(move || {
-            let store = MaildirStore::open(&root, options, watcher)?;
+            let store = MaildirStore::open(&root, options, watcher, cache)?;
             let mut open = lock(&open);
             // Another session may have been faster; one index of each account is enough for a process.
             let known = open.values().find(|known| known.path == store.path).cloned();
@@ -167,6 +187,7 @@ pub struct MaildirStore {
     path: PathBuf,
     options: Arc<MaildirOptions>,
     watcher: Arc<Watcher>,
+    cache: Arc<Cache>,
     index: RwLock<Arc<Index>>,
     live: Mutex<HashMap<i64, Arc<MailboxState>>>,
     pending: Pending,
@@ -179,7 +200,7 @@ pub struct MaildirStore {
 }
 
 impl MaildirStore {
-    fn open(path: &Path, options: Arc<MaildirOptions>, watcher: Arc<Watcher>) -> Done<Arc<Self>> {
+    fn open(path: &Path, options: Arc<MaildirOptions>, watcher: Arc<Watcher>, cache: Arc<Cache>) -> Done<Arc<Self>> {
         make_root(path)?;
         let path = path.canonicalize()?;
         let root = Arc::new(Dir::open_ambient_dir(&path, cap_std::ambient_authority())?);
@@ -195,6 +216,7 @@ impl MaildirStore {
             path,
             options,
             watcher,
+            cache,
             index: RwLock::new(index),
             live: Mutex::default(),
             pending: Pending::default(),
@@ -386,7 +408,7 @@ impl MaildirStore {
             match known {
                 Some(state) => Arc::clone(state),
                 None => {
-                    let state = Arc::new(MailboxState::new(row, Arc::clone(index)));
+                    let state = Arc::new(MailboxState::new(row, Arc::clone(index), Arc::clone(&self.cache)));
                     live.insert(row.id, Arc::clone(&state));
                     state
                 }

@@ -45,9 +45,26 @@ pub(super) struct FileRows {
     /// Looked up; their files are to be read.
     found: VecDeque<Known>,
     /// Being read, in order.
-    reading: VecDeque<JoinHandle<Done<Vec<Row>>>>,
+    reading: VecDeque<Share>,
     /// Read.
     ready: VecDeque<Row>,
+}
+
+/// Rows that are made together.
+enum Share {
+    /// By a thread that opens their files.
+    Reading(JoinHandle<Done<Vec<Row>>>),
+    /// At once, as no file has to be opened.
+    Read(Done<Vec<Row>>),
+}
+
+impl Share {
+    fn is_finished(&self) -> bool {
+        match self {
+            Self::Reading(reading) => reading.is_finished(),
+            Self::Read(_) => true,
+        }
+    }
 }
 
 /// A message as the index has it, with the summary that is kept of it.
@@ -93,19 +110,24 @@ impl FileRows {
                 octets += more;
                 share.extend(self.found.pop_front());
             }
-            let reader = Arc::clone(&self.reader);
-            self.reading.push_back(spawn_blocking(move || reader.rows(share, octets)));
+            let cached = self.reader.cached(&share);
+            let (reader, all) = (Arc::clone(&self.reader), cached.iter().flatten().count() == share.len());
+            self.reading.push_back(if all {
+                Share::Read(reader.rows(share, cached))
+            } else {
+                Share::Reading(spawn_blocking(move || reader.rows(share, cached)))
+            });
         }
     }
 
     /// Looks the last few messages up and reads them, with one hand-over instead of two.
     fn start_few(&mut self) {
         let (reader, uids) = (Arc::clone(&self.reader), std::mem::take(&mut self.left));
-        self.reading.push_back(spawn_blocking(move || {
+        self.reading.push_back(Share::Reading(spawn_blocking(move || {
             let (found, _) = reader.store.read(&reader.state.index, |db| reader.find(db, &uids, usize::MAX))?;
-            let octets = found.iter().filter_map(|(message, _)| reader.inline(message)).sum();
-            reader.rows(found, octets)
-        }));
+            let cached = reader.cached(&found);
+            reader.rows(found, cached)
+        })));
     }
 
     fn has_more(&self) -> bool {
@@ -134,7 +156,7 @@ impl Rows for FileRows {
             }
             if self.reading.is_empty() && !self.found.iter().any(|(message, _)| self.reader.opens(message)) {
                 let found: Vec<Known> = self.found.drain(..).collect();
-                self.ready = self.reader.rows(found, 0)?.into();
+                self.ready = self.reader.rows(found, Vec::new())?.into();
                 continue;
             }
             self.start();
@@ -143,9 +165,12 @@ impl Rows for FileRows {
             if !batch.is_empty() && !reading.is_finished() {
                 break;
             }
-            let rows = reading.await;
+            let rows = match reading {
+                Share::Reading(reading) => reading.await.map_err(shutting_down)?,
+                Share::Read(rows) => std::mem::replace(rows, Ok(Vec::new())),
+            };
             self.reading.pop_front();
-            self.ready = rows.map_err(shutting_down)??.into();
+            self.ready = rows?.into();
             self.start();
         }
         Ok(self.has_more())
@@ -209,23 +234,38 @@ impl Reader {
         Ok((found, last))
     }
 
-    /// Makes rows. `octets` is about what their contents come to.
-    fn rows(&self, found: Vec<Known>, octets: usize) -> Done<Vec<Row>> {
+    /// What the cache has of the contents that these messages' rows bring along, in their order.
+    fn cached(&self, found: &[Known]) -> Vec<Option<Bytes>> {
+        if self.data.inline == 0 {
+            return Vec::new();
+        }
+        self.store.cache.find(found.iter().map(|(message, _)| (self.state.key(message.uid), &*message.base)))
+    }
+
+    /// Makes rows, with the contents that the cache had.
+    fn rows(&self, found: Vec<Known>, mut cached: Vec<Option<Bytes>>) -> Done<Vec<Row>> {
+        cached.resize(found.len(), None);
+        let from_files = found.iter().zip(&cached).filter(|(_, cached)| cached.is_none());
+        let octets = from_files.filter_map(|((message, _), _)| self.inline(message)).sum();
         let mut rows = Vec::with_capacity(found.len());
         // One buffer for all contents.
         let mut contents = Contents { octets: Vec::with_capacity(octets), ends: Vec::new(), scratch: Vec::new() };
-        for (message, summary) in found {
-            rows.extend(self.row(&mut contents, rows.len(), &message, summary)?);
+        for ((message, summary), cached) in found.into_iter().zip(cached) {
+            rows.extend(self.row(&mut contents, rows.len(), message, summary, cached)?);
         }
         let octets = Bytes::from(contents.octets);
         let mut start = 0;
-        for (at, end) in contents.ends {
-            if let Some(row) = rows.get_mut(at) {
+        for (at, end, _) in &contents.ends {
+            if let Some(row) = rows.get_mut(*at) {
                 row.size = Some((end - start) as u64);
-                row.content = Some(octets.slice(start..end));
+                row.content = Some(octets.slice(start..*end));
             }
-            start = end;
+            start = *end;
         }
+        self.store.cache.note(contents.ends.iter().filter_map(|(at, _, base)| {
+            let row = rows.get(*at)?;
+            Some((self.state.key(row.uid.get()), &**base, row.content.clone()?))
+        }));
         Ok(rows)
     }
 
@@ -234,33 +274,40 @@ impl Reader {
         &self,
         contents: &mut Contents,
         at: usize,
-        message: &MessageRow,
+        message: MessageRow,
         summary: Option<Bytes>,
+        cached: Option<Bytes>,
     ) -> Done<Option<Row>> {
         let mut row = Row::new(to_uid(message.uid)?);
         row.summary = summary;
         if self.data.flags {
             row.modseq = to_modseq(message.modseq);
-            row.flags = self.flags(message);
+            row.flags = self.flags(&message);
         }
         if self.data.internal_date {
-            row.internal_date = Some(internal_date(message));
+            row.internal_date = Some(internal_date(&message));
         }
         if self.data.unique_id {
             row.unique_id = Some(unique_id(&message.base).into());
         }
-        let inline = self.inline(message).is_some();
+        let inline = self.inline(&message).is_some();
+        if let Some(content) = cached.filter(|_| inline) {
+            row.size = Some(content.len() as u64);
+            row.content = Some(content);
+            return Ok(Some(row));
+        }
         if inline {
             // It is told by `message` whether it is gone.
-            let Some(file) = self.open(message)? else { return Ok(self.data.flags.then_some(row)) };
-            let learned = read_whole(&file, message, &mut contents.scratch, &mut contents.octets)?;
-            contents.ends.push((at, contents.octets.len()));
-            self.learn(message, learned);
+            let Some(file) = self.open(&message)? else { return Ok(self.data.flags.then_some(row)) };
+            let learned = read_whole(&file, &message, &mut contents.scratch, &mut contents.octets)?;
+            self.learn(&message, learned);
+            contents.ends.push((at, contents.octets.len(), message.base));
+            return Ok(Some(row));
         }
-        if self.data.size && !inline {
+        if self.data.size {
             row.size = match message.size {
                 Some(size) => Some(size),
-                None => self.size(message)?,
+                None => self.size(&message)?,
             };
         }
         Ok(Some(row))
@@ -325,8 +372,8 @@ impl Reader {
 /// The contents of some messages, one behind the other.
 struct Contents {
     octets: Vec<u8>,
-    /// The row that a content belongs to, and where it ends.
-    ends: Vec<(usize, usize)>,
+    /// The row that a content belongs to, where it ends, and the name of its file.
+    ends: Vec<(usize, usize, String)>,
     scratch: Vec<u8>,
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use pillarbox_proto_core::Signal;
@@ -14,6 +14,7 @@ use pillarbox_proto_core::backend::{Error, Fate, MailboxId, Result};
 use pillarbox_proto_core::mail::{MailboxName, ModSeq, Uid, UidSet, UidValidity};
 use rusqlite::{Connection, params};
 
+use super::cache::{self, Cache};
 use super::fault::Done;
 use super::index::Index;
 use super::keywords::KeywordTable;
@@ -39,6 +40,9 @@ pub(super) struct MailboxState {
     /// Names of files that this process makes or takes away, as digests: the kernel will tell of each once.
     announced: Mutex<HashSet<u64>>,
     digest: RandomState,
+    cache: Arc<Cache>,
+    /// What the cache has this mailbox's messages under.
+    space: AtomicU64,
 }
 
 /// A consistent view of a mailbox.
@@ -73,7 +77,7 @@ impl View {
 
 impl MailboxState {
     /// The state of a mailbox, still empty: [`refresh`](Self::refresh) fills it.
-    pub(super) fn new(row: &MailboxRow, index: Arc<Index>) -> Self {
+    pub(super) fn new(row: &MailboxRow, index: Arc<Index>, cache: Arc<Cache>) -> Self {
         Self {
             id: row.id,
             mailbox_id: MailboxId::new(format!("{}.{}", index.token, row.id)),
@@ -95,6 +99,8 @@ impl MailboxState {
             }),
             announced: Mutex::default(),
             digest: RandomState::new(),
+            space: AtomicU64::new(cache.space()),
+            cache,
         }
     }
 
@@ -153,6 +159,11 @@ impl MailboxState {
         self.signal.advance(to.get());
     }
 
+    /// A message of this mailbox, for the cache.
+    pub(super) fn key(&self, uid: u32) -> cache::Key {
+        (self.space.load(Ordering::Relaxed), uid)
+    }
+
     /// Follows the index.
     pub(super) fn refresh(&self, db: &Connection) -> Done<()> {
         let mut view = self.view();
@@ -185,8 +196,9 @@ impl MailboxState {
         }
         if view.modseq < row.forgotten || view.modseq < 0 || row.modseq < view.modseq {
             view.uids = table::uids(db, self.id, Subset::All)?;
+            self.space.store(self.cache.space(), Ordering::Relaxed);
         } else {
-            follow_uids(&mut view.uids, db, self.id, view.modseq)?;
+            follow_uids(&mut view.uids, db, self.id, view.modseq, |uid| self.cache.forget(self.key(uid.get())))?;
         }
         let keywords = KeywordTable::load(db, self.id)?;
         if !keywords.same_as(&view.keywords) {
@@ -202,7 +214,7 @@ impl MailboxState {
     }
 }
 
-fn follow_uids(uids: &mut UidSet, db: &Connection, mailbox: i64, since: i64) -> Done<()> {
+fn follow_uids(uids: &mut UidSet, db: &Connection, mailbox: i64, since: i64, mut removed: impl FnMut(Uid)) -> Done<()> {
     let sql = "SELECT uid FROM message WHERE mailbox = ?1 AND added > ?2";
     let mut statement = db.prepare_cached(sql)?;
     let mut rows = statement.query(params![mailbox, since])?;
@@ -212,7 +224,9 @@ fn follow_uids(uids: &mut UidSet, db: &Connection, mailbox: i64, since: i64) -> 
     let mut statement = db.prepare_cached("SELECT uid FROM expunged WHERE mailbox = ?1 AND modseq > ?2")?;
     let mut rows = statement.query(params![mailbox, since])?;
     while let Some(row) = rows.next()? {
-        uids.remove(to_uid(row.get(0)?)?);
+        let uid = to_uid(row.get(0)?)?;
+        uids.remove(uid);
+        removed(uid);
     }
     Ok(())
 }

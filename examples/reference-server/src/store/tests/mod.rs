@@ -1,6 +1,7 @@
 //! Tests of the store through the backend's traits, on real directories.
 
 mod basics;
+mod cached;
 mod conformance;
 mod damage;
 mod interop;
