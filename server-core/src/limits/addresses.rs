@@ -339,13 +339,13 @@ mod tests {
     }
 
     #[test]
-    fn a_million_addresses() {
+    fn many_addresses_come_and_go() {
         let limits = AddressLimits::with_room(
             AddressSettings { rate: Some(Rate::new(1, Duration::from_secs(3600))), ..AddressSettings::default() },
             4096,
         );
         let open: Vec<_> = (0..100_u32).map(|n| limits.admit(std::net::Ipv4Addr::from(n).into()).unwrap()).collect();
-        for number in 1000..1_001_000_u32 {
+        for number in 1000..201_000_u32 {
             drop(limits.admit(std::net::Ipv4Addr::from(number).into()));
         }
         assert!(limits.0.addresses.size() <= 5000 * 64, "{}", limits.0.addresses.size());

@@ -169,12 +169,12 @@ mod tests {
     }
 
     #[test]
-    fn a_million_addresses_take_no_more_than_the_places() {
+    fn many_addresses_take_no_more_than_the_places() {
         let table = Table::<u64>::new(4096);
         let mut most = 0;
-        for number in 0..1_000_000 {
+        for number in 0..100_000 {
             add(&table, number, 1 + u64::from(number % 7));
-            if number % 100_000 == 99_999 {
+            if number % 10_000 == 9_999 {
                 most = most.max(table.size());
             }
         }

@@ -195,3 +195,166 @@ impl<B: ?Sized> fmt::Debug for Throttled<B> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use pillarbox_proto_core::backend::{ListEntry, ListRequest, OpenRequest, Opened};
+    use tokio::time::Instant;
+
+    use super::super::PenaltySettings;
+    use super::*;
+
+    /// Says yes to everybody, and notes what it is asked.
+    #[derive(Default)]
+    struct Open(Mutex<Vec<&'static str>>);
+
+    impl Open {
+        fn note(&self, call: &'static str) {
+            self.0.lock().unwrap().push(call);
+        }
+
+        fn calls(&self) -> Vec<&'static str> {
+            std::mem::take(&mut *self.0.lock().unwrap())
+        }
+    }
+
+    #[async_trait]
+    impl Authenticator for Open {
+        async fn check_password(&self, _: &Connection, user: &str, _: &Secret) -> Result<Identity> {
+            self.note("password");
+            Ok(Identity::new(user))
+        }
+        async fn scram_keys(&self, _: &Connection, _: &str, _: ScramHash) -> Result<Option<ScramKeys>> {
+            self.note("scram");
+            Ok(Some(ScramKeys::new(Vec::new(), 1, Secret::new(*b"x"), Secret::new(*b"x"))))
+        }
+        async fn check_token(&self, _: &Connection, _: Option<&str>, _: &Secret) -> Result<Identity> {
+            self.note("token");
+            Ok(Identity::new("ada"))
+        }
+        async fn anonymous(&self, _: &Connection, _: Option<&str>) -> Result<Identity> {
+            self.note("anonymous");
+            Ok(Identity::new("guest"))
+        }
+        async fn check_certificate(&self, _: &Connection) -> Result<Identity> {
+            self.note("certificate");
+            Ok(Identity::new("ada"))
+        }
+        async fn shared_secret(&self, _: &Connection, _: &str) -> Result<Option<Secret>> {
+            self.note("secret");
+            Ok(Some(Secret::new(*b"x")))
+        }
+        async fn login_refused(&self, _: &Connection, user: Option<&str>) -> OnRefusal {
+            self.note("refused");
+            if user == Some("drop") { OnRefusal::Drop } else { OnRefusal::Answer }
+        }
+    }
+
+    #[async_trait]
+    impl Backend for Open {
+        async fn open(&self, _: &Connection, who: &Identity) -> Result<Arc<dyn Account>> {
+            self.note("open");
+            if who.user() == "down" { Err(Error::Unavailable(None)) } else { Ok(Arc::new(Nothing)) }
+        }
+    }
+
+    struct Nothing;
+
+    #[async_trait]
+    impl Account for Nothing {
+        async fn list(&self, _: &ListRequest) -> Result<Vec<ListEntry>> {
+            Ok(Vec::new())
+        }
+        async fn open(&self, _: OpenRequest) -> Result<Opened> {
+            Err(Error::NoSuchMailbox)
+        }
+    }
+
+    fn from(address: &str) -> Connection {
+        let mut connection = Connection::default();
+        connection.peer = Some(SocketAddr::new(address.parse().unwrap(), 1));
+        connection
+    }
+
+    async fn seconds(backend: &Throttled<Open>, connection: &Connection, user: &str) -> u64 {
+        let start = Instant::now();
+        assert_eq!(backend.login_refused(connection, Some(user)).await, OnRefusal::Answer);
+        start.elapsed().as_secs()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_wait_longer_and_longer() {
+        let penalties = Penalties::new(PenaltySettings::default());
+        let backend = Throttled::new(Arc::new(Open::default())).penalties(penalties.clone());
+        let client = from("192.0.2.1");
+        let mut waits = Vec::new();
+        for user in ["ada", "nobody", "ada", "nobody", "ada", "nobody", "ada"] {
+            waits.push(seconds(&backend, &client, user).await);
+        }
+        assert_eq!(waits, [0, 1, 2, 4, 8, 16, 16]);
+        assert_eq!(seconds(&backend, &from("192.0.2.2"), "ada").await, 0);
+        // Behind a proxy, it is the client's address that counts; without one there is nothing to count by.
+        let mut proxied = from("192.0.2.1");
+        proxied.proxied = Some(("192.0.2.3:1".parse().unwrap(), "192.0.2.4:1".parse().unwrap()));
+        assert_eq!(seconds(&backend, &proxied, "ada").await, 0);
+        for _ in 0..5 {
+            assert_eq!(seconds(&backend, &Connection::default(), "ada").await, 0);
+        }
+        assert_eq!(backend.login_refused(&client, Some("drop")).await, OnRefusal::Drop, "the backend has its say");
+        assert_eq!(backend.backend.calls(), ["refused"; 15]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_blocked_is_refused_without_a_question() {
+        let penalties = Penalties::new(PenaltySettings::default());
+        let backend = Throttled::new(Arc::new(Open::default())).penalties(penalties.clone());
+        let (client, secret) = (from("192.0.2.1"), Secret::new(*b"right"));
+        for blocked in [false, true] {
+            if blocked {
+                penalties.block(client.client().unwrap().ip(), Duration::from_secs(60));
+            }
+            let answers = [
+                backend.check_password(&client, "ada", &secret).await.is_ok(),
+                backend.scram_keys(&client, "ada", ScramHash::Sha256).await.unwrap().is_some(),
+                backend.check_token(&client, None, &secret).await.is_ok(),
+                backend.anonymous(&client, None).await.is_ok(),
+                backend.check_certificate(&client).await.is_ok(),
+                backend.shared_secret(&client, "ada").await.unwrap().is_some(),
+                backend.open(&client, &Identity::new("ada")).await.is_ok(),
+            ];
+            assert_eq!(answers, [!blocked; 7]);
+            let asked = backend.backend.calls();
+            assert_eq!(asked.len(), if blocked { 0 } else { 7 }, "{asked:?}");
+        }
+        let refused = backend.check_password(&client, "ada", &secret).await;
+        assert!(matches!(refused, Err(Error::AuthenticationFailed)), "as with a wrong password");
+    }
+
+    #[tokio::test]
+    async fn a_session_counts_from_its_account_to_the_end_of_its_connection() {
+        let (all, some) = (UserLimits::new(2), UserLimits::new(1));
+        let backend = Throttled::new(Arc::new(Open::default())).users(all.clone()).users(some.clone());
+        let (one, two) = (from("192.0.2.1"), from("192.0.2.2"));
+        let ada = Identity::new("ada");
+        backend.open(&one, &ada).await.unwrap();
+        let full = backend.open(&two, &ada).await.err().unwrap();
+        assert_eq!(full.to_string(), "Limit reached: too many sessions of this user");
+        assert_eq!((all.live("ada"), some.live("ada")), (1, 1), "what the first limit gave is given back");
+        // The same connection logs in anew, as the same user and as another.
+        backend.open(&one, &ada).await.unwrap();
+        assert_eq!(all.live("ada"), 1);
+        backend.open(&one, &Identity::new("bob")).await.unwrap();
+        assert_eq!((all.live("ada"), all.live("bob")), (0, 1));
+        assert!(backend.open(&two, &Identity::new("down")).await.is_err());
+        assert_eq!(all.live("down"), 0, "there is no session");
+        let clone = one.clone();
+        drop(one);
+        assert_eq!(all.live("bob"), 1);
+        drop(clone);
+        assert_eq!((all.live("bob"), some.live("bob")), (0, 0));
+    }
+}
