@@ -83,6 +83,13 @@ pub trait Preauth: fmt::Debug + Send + Sync {
     async fn identify(&self, connection: &Connection) -> Result<Identity, Unidentified>;
 }
 
+#[async_trait]
+impl<P: Preauth + ?Sized> Preauth for std::sync::Arc<P> {
+    async fn identify(&self, connection: &Connection) -> Result<Identity, Unidentified> {
+        (**self).identify(connection).await
+    }
+}
+
 /// Why a client was not identified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unidentified(Cow<'static, str>);
