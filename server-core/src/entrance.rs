@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, debug, field, info_span, warn};
+use tracing::{Instrument, debug, error_span, field, warn};
 
 use crate::accept::{Badge, Visitor};
 use crate::gate::Gate;
@@ -192,7 +192,8 @@ impl Entrance {
         self.shared.sessions.start(record, |record, inbox, registration| {
             let id = record.id();
             let peer = peer.map(field::display);
-            let span = info_span!("session", %id, listener = %listener.name, peer, client = field::Empty);
+            // Of a level that every log has: what is logged within it, at whatever level, has to tell its session.
+            let span = error_span!("session", %id, listener = %listener.name, peer, client = field::Empty);
             // In a box that goes when the conversation begins: the task keeps what it keeps for as long as it lasts.
             let (shared, memory) = (self.shared.clone(), room.memory);
             let visitor = Box::new(Visitor { record, inbox, incoming, listener, shared, memory });

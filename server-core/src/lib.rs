@@ -14,9 +14,12 @@
 //! * [`access`]: gates that decide by lists, by programs, and by the tables of tcp-wrappers.
 //! * [`preauth`]: who a client is before it says a word, by ident, by a program, or by who started us.
 //! * [`control`]: words to a conversation that runs.
+//! * [`ServerHandle::sessions`]: who is connected, and does what; [`metrics`]: what is counted.
+//! * [`transcript`] and [`telemetry`]: what clients and server say, in the log and in files.
 //!
-//! Every session runs in a [`tracing`] span `session` with its `id`, `listener` and `peer`. Nothing that a client sends
-//! or is sent is ever logged here.
+//! Every session runs in a [`tracing`] span `session` with its `id`, `listener` and `peer`. It has a line of level info
+//! when a user logs in, when a login fails, and when a session that had a user ends. But for who logs in, and what a
+//! client says that it is, nothing that a client sends or is sent is ever logged, unless a transcript is asked for.
 //!
 //! # Example
 //!

@@ -88,6 +88,7 @@ impl Transcript {
         self.note(direction, text, count, scribe);
     }
 
+    #[cfg(feature = "tls")]
     pub(crate) fn secured(&mut self) {
         self.redactor.secured();
     }

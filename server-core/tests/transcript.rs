@@ -114,7 +114,7 @@ impl tracing::Subscriber for Slow {
     fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
     fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
     fn event(&self, event: &tracing::Event<'_>) {
-        if !std::thread::current().name().is_some_and(|name| name == "pillarbox-scribe") {
+        if std::thread::current().name().is_none_or(|name| name != "pillarbox-scribe") {
             return;
         }
         while !FAST.load(std::sync::atomic::Ordering::Relaxed) {
