@@ -232,14 +232,14 @@ impl Backend for UserBackend {
         let home = self.shared.homes.open(&user.mail).await?;
         Ok(match self.protocol {
             Protocol::Pop3 => Arc::new(self.shared.policies.account(who.user(), &user.pop3, &home, &user.mail)),
-            Protocol::Imap => home.account(),
+            _ => home.account(),
         })
     }
 
     async fn policies(&self, _: &Connection) -> Policies {
         match self.protocol {
             Protocol::Pop3 => self.shared.policies.announced(self.shared.users.table()).await,
-            Protocol::Imap => Policies::default(),
+            _ => Policies::default(),
         }
     }
 }

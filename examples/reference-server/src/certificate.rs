@@ -3,66 +3,88 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use pillarbox_server_core::tls::{
+    ClientCertificates, FileChecks, FileKind, Priorities, TlsAcceptor, TlsConfig, TlsIdentity, TlsVersion,
+};
 use rcgen::string::Ia5String;
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, SanType};
-use rustls_pki_types::pem::{self, PemObject};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::config::{Certificate, Pem};
+use crate::config::{Certificate, Config, Listener, Pem, SELF_SIGNED, TlsMode, TlsVersions};
 use crate::data::DataFolder;
 use crate::exit::{Failure, Result, Status};
 use crate::files;
 
-/// A certificate chain and its key, read but not yet matched with each other.
-#[derive(Debug)]
-pub struct Loaded {
-    /// The chain, the server's own certificate first; at least one.
-    pub chain: Vec<CertificateDer<'static>>,
-    /// The private key.
-    pub key: PrivateKeyDer<'static>,
-}
-
-/// Reads a certificate of the configuration.
+/// Reads a certificate of the configuration, and checks that its files are protected.
 ///
 /// # Errors
 ///
-/// [`Status::Config`], naming the file, when it can't be read, is not PEM, or is a key that everybody can read.
-pub fn load(id: &str, certificate: &Certificate) -> Result<Loaded> {
-    let fault = |pem: &Pem, key: &str, text: &dyn std::fmt::Display| match pem {
-        Pem::File(path) => {
-            Failure::new(Status::Config, format_args!("certificate.{id}.{key} {}: {text}", path.display()))
+/// [`Status::Config`], naming the file, when it can't be read, has not what it should have, or is open to others.
+pub fn identity(id: &str, certificate: &Certificate, checks: &FileChecks) -> Result<TlsIdentity> {
+    let fault = |error: &dyn std::fmt::Display| Failure::new(Status::Config, format_args!("certificate.{id}: {error}"));
+    for (pem, kind) in [(&certificate.cert, FileKind::Certificate), (&certificate.private_key, FileKind::Key)] {
+        if let Pem::File(path) = pem {
+            checks.check(path, kind).map_err(|error| fault(&error))?;
         }
-        Pem::Inline(_) => Failure::new(Status::Config, format_args!("certificate.{id}.{key}: {text}")),
-    };
+    }
     let read = |pem: &Pem, key: &str| match pem {
-        Pem::File(path) => fs::read(path).map_err(|error| {
-            let failure =
-                Failure::io(Status::Config, format_args!("certificate.{id}.{key} {}", path.display()), &error);
-            Failure { status: Status::Config, ..failure }
-        }),
-        Pem::Inline(text) => Ok(text.clone().into_bytes()),
+        Pem::File(path) => match fs::read(path) {
+            Ok(text) => Ok((path.display().to_string(), text)),
+            Err(error) => {
+                let what = format_args!("certificate.{id}: {}", path.display());
+                Err(Failure { status: Status::Config, ..Failure::io(Status::Config, what, &error) })
+            }
+        },
+        Pem::Inline(text) | Pem::Env(_, text) => Ok((key.to_owned(), text.clone().into_bytes())),
     };
-    let chain = CertificateDer::pem_slice_iter(&read(&certificate.cert, "cert")?)
-        .collect::<Result<Vec<_>, pem::Error>>()
-        .map_err(|error| fault(&certificate.cert, "cert", &error))?;
-    if chain.is_empty() {
-        return Err(fault(&certificate.cert, "cert", &"holds no certificate"));
+    let (cert, key) = (read(&certificate.cert, "cert")?, read(&certificate.private_key, "private-key")?);
+    TlsIdentity::from_pem((&cert.0, &cert.1), (&key.0, &key.1)).map_err(|error| fault(&error))
+}
+
+/// What does the handshakes of a listener, without a protocol's name yet; `None` where it has no TLS.
+///
+/// # Errors
+///
+/// [`Status::Config`], naming what is wrong; others when the server's own certificate can't be made.
+pub fn acceptor(config: &Config, data: &DataFolder, listener: &Listener) -> Result<Option<TlsAcceptor>> {
+    if listener.tls_mode == TlsMode::No {
+        return Ok(None);
     }
-    let key_source = &certificate.private_key;
-    let text = read(key_source, "private-key")?;
-    if let Pem::File(path) = key_source
-        && fs::metadata(path).is_ok_and(|data| data.permissions().mode() & 0o007 != 0)
-    {
-        return Err(fault(key_source, "private-key", &"everybody can read or change this key; chmod 600 it"));
+    let tls = &listener.tls;
+    let fault =
+        |error: &dyn std::fmt::Display| Failure::new(Status::Config, format_args!("listener {}: {error}", listener.id));
+    let find = |id: &str| match config.certificates.get(id) {
+        Some(files) => identity(id, files, &tls.file_checks),
+        None if id == SELF_SIGNED => identity(id, &self_signed(data)?.0, &tls.file_checks),
+        None => Err(fault(&format_args!("no certificate {id}"))),
+    };
+    let Some(own) = &tls.certificate else { return Err(fault(&"no certificate set")) };
+    let mut built = TlsConfig::new().identity(find(own)?).handshake_timeout(tls.timeout);
+    for sni in &tls.sni {
+        built = built.identity_for([&sni.subject], find(&sni.certificate)?);
     }
-    let key = PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
-        pem::Error::NoItemsFound => fault(key_source, "private-key", &"holds no private key"),
-        error => fault(key_source, "private-key", &error),
-    })?;
-    Ok(Loaded { chain, key })
+    built = built.ignore_client_order(tls.ignore_client_order);
+    match tls.versions {
+        TlsVersions::Only12 => built = built.newest_version(TlsVersion::Tls12),
+        TlsVersions::Only13 => built = built.oldest_version(TlsVersion::Tls13),
+        TlsVersions::Both => {}
+    }
+    if let Some(suites) = &tls.ciphers {
+        built = built.cipher_suites(suites.iter().copied());
+    }
+    if let Some(text) = &tls.priorities {
+        built = built.priorities(&Priorities::parse(text).map_err(|error| fault(&error))?);
+    }
+    if let Some(path) = &tls.ca_file {
+        tls.file_checks.check(path, FileKind::Authorities).map_err(|error| fault(&error))?;
+        let roots = ClientCertificates::roots_from_pem_file(path).map_err(|error| fault(&error))?;
+        built = built.client_certificates(match tls.client_certificate_required {
+            true => ClientCertificates::Required(roots),
+            false => ClientCertificates::Optional(roots),
+        });
+    }
+    built.build().map(Some).map_err(|error| fault(&error))
 }
 
 /// Where the certificate is that the server made for itself.
@@ -114,7 +136,13 @@ fn generate() -> Result<(String, String), rcgen::Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
 
     #[test]
     fn a_certificate_is_made_once_and_can_be_loaded() {
@@ -122,11 +150,10 @@ mod tests {
         let data = DataFolder::open(folder.path()).unwrap();
         let (certificate, new) = self_signed(&data).unwrap();
         assert!(new);
-        let first = load("self-signed", &certificate).unwrap();
-        assert_eq!(first.chain.len(), 1);
+        identity("self-signed", &certificate, &FileChecks::default()).unwrap();
+        let first = fs::read(data.tls().join("cert.pem")).unwrap();
         assert!(!self_signed(&data).unwrap().1);
-        let second = load("self-signed", &certificate).unwrap();
-        assert_eq!(first.chain, second.chain);
+        assert_eq!(fs::read(data.tls().join("cert.pem")).unwrap(), first);
         let mode = fs::metadata(data.tls().join("key.pem")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
@@ -139,21 +166,28 @@ mod tests {
         let path = folder.path().join("x.pem");
         let other = Pem::File(path.clone());
         let check = |certificate: &Certificate, text: &str| {
-            let failure = load("x", certificate).unwrap_err();
+            let failure = identity("x", certificate, &FileChecks::default()).unwrap_err();
             assert_eq!(failure.status, Status::Config);
-            let shown = failure.to_string();
-            assert!(shown.contains(path.to_str().unwrap()) && shown.contains(text), "{shown}");
-            assert!(!shown.contains('\n'));
+            assert_eq!(failure.to_string(), format!("certificate.x: {}: {text}", path.display()));
         };
         let cert = Certificate { cert: other.clone(), ..good.clone() };
         let key = Certificate { private_key: other, ..good };
-        check(&cert, "No such file");
-        check(&key, "No such file");
+        check(&cert, "No such file or directory (os error 2)");
+        check(&key, "No such file or directory (os error 2)");
         fs::write(&path, "nothing").unwrap();
-        check(&cert, "holds no certificate");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        check(&key, "holds no private key");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        check(&key, "everybody can read");
+        set_mode(&path, 0o600);
+        check(&cert, "not a PEM file: it has no -----BEGIN line");
+        check(&key, "not a PEM file: it has no -----BEGIN line");
+        fs::write(&path, "").unwrap();
+        check(&cert, "the file is empty");
+        fs::write(&path, "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n").unwrap();
+        check(&cert, "not a PEM file: its base64 is malformed");
+        fs::copy(data.tls().join("key.pem"), &path).unwrap();
+        set_mode(&path, 0o644);
+        check(&key, "unsafe key file: everyone can read it (mode 0644, check ardfil)");
+        set_mode(&path, 0o640);
+        check(&key, "unsafe key file: its group can read it (mode 0640, check grdfil)");
+        let checks = FileChecks::default().with(FileKind::Key, &["none"]).unwrap();
+        identity("x", &key, &checks).unwrap();
     }
 }

@@ -8,6 +8,8 @@
 //!   protocols serve.
 //! * [`maildrop`], [`bulletins`]: the policies of POP3 maildrops.
 //! * [`import`]: bringing mail in.
+//! * [`serving`]: the settings' listeners, and what changes while they are served.
+//! * [`daemon`], [`logging`]: what makes a program a daemon, and its log.
 //! * [`cli`]: the program.
 //!
 //! It is an example, and held to the rules of a product: what it tells clients is durable, what is wrong is named, and
@@ -20,13 +22,16 @@ pub mod bulletins;
 pub mod certificate;
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod data;
 pub mod exit;
 pub mod files;
 pub mod homes;
 pub mod import;
+pub mod logging;
 pub mod maildrop;
 pub mod numbers;
+pub mod serving;
 pub mod sources;
 pub mod store;
 pub mod users;

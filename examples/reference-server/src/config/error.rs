@@ -4,29 +4,92 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// A fault in a configuration file.
+/// A fault in a configuration.
 #[derive(Debug)]
 pub(super) struct ConfigError {
-    file: PathBuf,
-    line: usize,
+    place: Place,
     text: String,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// In the file.
+    Line(PathBuf, usize),
+    /// Said by `--set`, with this key.
+    CommandLine(String),
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.file.display(), self.line, self.text)
+        match &self.place {
+            Place::Line(file, line) => write!(f, "{}:{line}: {}", file.display(), self.text),
+            Place::CommandLine(key) => write!(f, "--set {key}: {}", self.text),
+        }
     }
 }
 
-/// A configuration file's text, for telling where a fault is.
-pub(super) struct Source<'a> {
-    pub(super) text: &'a str,
-    pub(super) file: &'a Path,
+/// A setting of the command line, which wins over the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Set {
+    key: String,
+    value: String,
 }
 
-impl Source<'_> {
+impl std::str::FromStr for Set {
+    type Err = &'static str;
+
+    /// Takes `KEY=VALUE` apart. The value is TOML, or else a text without quotes.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('=') {
+            Some((key, value)) if !key.trim().is_empty() => {
+                Ok(Self { key: key.trim().to_owned(), value: value.trim().to_owned() })
+            }
+            _ => Err("no KEY=VALUE"),
+        }
+    }
+}
+
+/// A configuration's text, for telling where a fault is.
+pub(super) struct Source<'a> {
+    text: &'a str,
+    file: &'a Path,
+    /// What `--set` said. Its places are counted on from the end of the file.
+    sets: Vec<(usize, &'a str)>,
+    document: Spanned<DeTable<'a>>,
+    /// Finds variables of the environment.
+    pub(super) env: &'a dyn Fn(&str) -> Option<String>,
+}
+
+impl<'a> Source<'a> {
+    /// Reads the file's text, and puts the settings of the command line over it.
+    pub(super) fn read(
+        text: &'a str,
+        file: &'a Path,
+        overrides: &'a [Override<'a>],
+        env: &'a dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let document = Spanned::new(0..0, DeTable::new());
+        let mut source = Self { text, file, sets: Vec::new(), document, env };
+        source.document = DeTable::parse(text).map_err(|error| source.toml(&error))?;
+        for set in overrides {
+            source.sets.push((set.at, set.key));
+            let over = DeTable::parse(&set.text).map_err(|error| ConfigError {
+                place: Place::CommandLine(set.key.to_owned()),
+                text: error.message().to_owned(),
+            })?;
+            merge(source.document.get_mut(), over.into_inner());
+        }
+        Ok(source)
+    }
+
+    /// The whole in its form.
+    pub(super) fn deserialize<T: serde::de::DeserializeOwned>(&self) -> Result<T, ConfigError> {
+        T::deserialize(toml::de::Deserializer::from(self.document.clone())).map_err(|error| self.toml(&error))
+    }
+
     /// A fault of the thing at this place: the line and the key are named.
     pub(super) fn error(&self, at: &Range<usize>, text: impl fmt::Display) -> ConfigError {
         let text = match self.key_at(at.start) {
@@ -36,13 +99,8 @@ impl Source<'_> {
         self.plain(at.start, text)
     }
 
-    /// A fault of the whole file.
-    pub(super) fn whole(&self, text: impl fmt::Display) -> ConfigError {
-        self.plain(0, text.to_string())
-    }
-
     /// A fault that the TOML parser or serde found.
-    pub(super) fn toml(&self, error: &toml::de::Error) -> ConfigError {
+    fn toml(&self, error: &toml::de::Error) -> ConfigError {
         let message = error.message();
         let Some(at) = error.span() else { return self.plain(0, message.to_owned()) };
         match unknown(message, "unknown field ") {
@@ -59,16 +117,18 @@ impl Source<'_> {
     }
 
     fn plain(&self, at: usize, text: String) -> ConfigError {
+        if let Some((_, key)) = self.sets.iter().rev().find(|(start, _)| at >= *start) {
+            return ConfigError { place: Place::CommandLine((*key).to_owned()), text };
+        }
         let before = self.text.as_bytes().get(..at).unwrap_or(self.text.as_bytes());
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        ConfigError { file: self.file.to_owned(), line, text }
+        ConfigError { place: Place::Line(self.file.to_owned(), line), text }
     }
 
     /// The dotted key whose name or value is at this place.
     fn key_at(&self, at: usize) -> Option<String> {
-        let document = DeTable::parse(self.text).ok()?;
         let mut path = String::new();
-        let mut table = document.get_ref();
+        let mut table = self.document.get_ref();
         loop {
             let found = table.iter().find(|(key, value)| {
                 key.span().contains(&at) || value.span().contains(&at) || holds(value.get_ref(), at)
@@ -87,6 +147,52 @@ impl Source<'_> {
             }
         }
         (!path.is_empty()).then_some(path)
+    }
+}
+
+/// A setting of the command line as a document whose places are counted on from the end of the file.
+pub(super) struct Override<'a> {
+    at: usize,
+    key: &'a str,
+    text: String,
+}
+
+impl<'a> Override<'a> {
+    /// Those for a file of this length.
+    pub(super) fn all(sets: &'a [Set], length: usize) -> Vec<Self> {
+        let mut at = length + 1;
+        let mut all = Vec::with_capacity(sets.len());
+        for set in sets {
+            let padded = |value: &str| format!("{}{} = {value}", " ".repeat(at), set.key);
+            let mut text = padded(&set.value);
+            // What is no TOML value stands for itself.
+            if DeTable::parse(&text).is_err() {
+                text = padded(&super::show::text(&set.value));
+            }
+            let end = text.len() + 1;
+            all.push(Self { at, key: &set.key, text });
+            at = end;
+        }
+        all
+    }
+}
+
+/// Puts a table over another one: what is a table in both is merged, anything else replaced. Depth is bounded by the
+/// TOML parser's own limit.
+fn merge<'a>(into: &mut DeTable<'a>, over: DeTable<'a>) {
+    for (key, value) in over {
+        let both = into.get_mut(&key).map(Spanned::get_mut);
+        match (both, value) {
+            (Some(DeValue::Table(old)), value) if matches!(value.get_ref(), DeValue::Table(_)) => {
+                if let DeValue::Table(new) = value.into_inner() {
+                    merge(old, new);
+                }
+            }
+            (_, value) => {
+                into.remove(&key);
+                into.insert(key, value);
+            }
+        }
     }
 }
 

@@ -2,73 +2,43 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::error::{ConfigError, Source, nearest};
-use super::value::{Span, Texts};
-use super::{
-    Certificate, Config, DEFAULT_MAX_CONNECTIONS, DEFAULT_TLS_TIMEOUT, Fsync, Listener, Pem, Protocol, SELF_SIGNED,
-    TlsMode,
-};
+use super::auth::{self, UserSource};
+use super::error::{ConfigError, Override, Set, Source, nearest};
+use super::listener::{Defaults, Protocol, Server, ServerTable};
+use super::logging::{self, Logging};
+use super::value::{Given, Size, Span, Texts, Word};
+use super::{Certificate, Config, Fsync, Pem, SELF_SIGNED};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 struct File {
     data: Option<PathBuf>,
+    configdirectory: Option<PathBuf>,
     fsync: Option<Spanned<String>>,
-    max_message_size: Option<Spanned<u64>>,
-    server: Server,
-    certificate: BTreeMap<String, CertificateTable>,
-    imap: ImapTable,
+    max_message_size: Option<Spanned<Size>>,
+    create_home_dir: bool,
+    home_dir_mode: Option<Spanned<Word>>,
+    debug_command: Option<Spanned<Texts>>,
+    auth: Vec<auth::Table>,
+    server: ServerTable,
+    certificate: BTreeMap<Spanned<String>, CertificateTable>,
+    limits: super::limits::Table,
+    imap: super::imap::Table,
     pop3: super::pop3::Table,
-    log: Log,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-struct Server {
-    max_connections: Option<Spanned<u64>>,
-    tls_mode: Option<Spanned<String>>,
-    shutdown_grace: Option<Span>,
-    tls: TlsTable,
-    listener: BTreeMap<Spanned<String>, ListenerTable>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-struct ListenerTable {
-    bind: Option<Spanned<Texts>>,
-    protocol: Option<Spanned<String>>,
-    tls_mode: Option<Spanned<String>>,
-    max_connections: Option<Spanned<u64>>,
-    tls: TlsTable,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-struct TlsTable {
-    implicit: Option<Spanned<bool>>,
-    certificate: Option<Spanned<String>>,
-    timeout: Option<Span>,
+    logging: logging::Table,
+    debug: logging::DebugTable,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct CertificateTable {
-    cert: String,
-    private_key: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-struct ImapTable {
-    literal_plus: Option<Spanned<String>>,
-    auth: Auth,
-    timeout: Timeout,
+    cert: Spanned<Given>,
+    private_key: Spanned<Given>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -85,80 +55,84 @@ pub(super) struct Timeout {
     authenticated: Option<Span>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Log {
-    level: Option<String>,
-}
-
 impl Config {
-    /// Reads a configuration's text. `path` is where it came from: errors name it, and relative paths start there.
+    /// Reads a configuration's text. `path` is where it came from: errors name it, and relative paths start there. What
+    /// the command line `sets` wins. `env` finds variables of the environment.
     ///
     /// # Errors
     ///
     /// The first fault, with its line and key.
-    pub(super) fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let source = Source { text, file: path };
-        let file: File = toml::from_str(text).map_err(|error| source.toml(&error))?;
+    pub(super) fn parse(
+        text: &str,
+        path: &Path,
+        sets: &[Set],
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let overrides = Override::all(sets, text.len());
+        let source = Source::read(text, path, &overrides, env)?;
+        let file: File = source.deserialize()?;
         let base = path.parent().unwrap_or(Path::new(""));
-        let defaults = Self::built_in();
-        let mut config = Self { source: Some(path.to_owned()), listeners: Vec::new(), ..defaults };
+        let mut config = Self { source: Some(path.to_owned()), listeners: Vec::new(), ..Self::built_in() };
 
         config.data = file.data.map(|data| base.join(data));
-        if let Some(fsync) = file.fsync {
-            config.fsync = source.choice(&fsync, &[("optimized", Fsync::Optimized), ("always", Fsync::Always)])?;
+        config.configdirectory = file.configdirectory.map(|folder| base.join(folder));
+        if let Some(fsync) = &file.fsync {
+            config.fsync = source.choice(fsync, &[("optimized", Fsync::Optimized), ("always", Fsync::Always)])?;
         }
-        if let Some(size) = file.max_message_size {
-            config.max_message_size = source.at_least_one(&size)?;
+        if let Some(size) = &file.max_message_size {
+            config.max_message_size = size.get_ref().0;
+            if config.max_message_size == 0 {
+                return Err(source.error(&size.span(), "must be at least 1"));
+            }
         }
-        if let Some(grace) = file.server.shutdown_grace {
-            config.shutdown_grace = grace.0;
+        config.create_home_dir = file.create_home_dir;
+        if let Some(mode) = &file.home_dir_mode {
+            config.home_dir_mode = source.file_mode(mode)?;
         }
-        if let Some(level) = file.log.level {
-            config.log = level;
+        if let Some(command) = &file.debug_command {
+            let words = &command.get_ref().0;
+            config.debug_command = match words.as_slice() {
+                [line] => line.split_ascii_whitespace().map(str::to_owned).collect(),
+                words => words.to_vec(),
+            };
+            if !config.debug_command.first().is_some_and(|program| program.starts_with('/')) {
+                return Err(source.error(&command.span(), "must begin with the absolute path of a program"));
+            }
         }
-        if let Some(literal) = file.imap.literal_plus {
-            config.imap.literal_minus = source.choice(&literal, &[("literal+", false), ("literal-", true)])?;
-        }
-        let imap = &mut config.imap;
-        source.auth(&file.imap.auth, &mut imap.max_failures)?;
-        timeouts(&file.imap.timeout, &mut imap.timeout_anonymous, &mut imap.timeout_authenticated);
-        config.pop3 = file.pop3.resolve(&source, base)?;
+        config.logging = Logging::resolve(&source, &file.logging, &file.debug)?;
+        config.limits = file.limits.resolve(&source)?;
+        config.users = UserSource::resolve(&source, &file.auth, base)?;
 
         for (id, table) in file.certificate {
-            if id == SELF_SIGNED {
-                return Err(source.whole(format_args!(
-                    "certificate.{SELF_SIGNED}: this name is that of the certificate in the data folder"
-                )));
+            if id.get_ref() == SELF_SIGNED {
+                return Err(source.error(&id.span(), "this name is that of the certificate in the data folder"));
             }
-            let certificate = Certificate { cert: pem(table.cert, base), private_key: pem(table.private_key, base) };
-            config.certificates.insert(id, certificate);
+            let certificate =
+                Certificate { cert: source.pem(table.cert, base)?, private_key: source.pem(table.private_key, base)? };
+            config.certificates.insert(id.into_inner(), certificate);
         }
-        config.imap.allow_plain_text = file.imap.auth.allow_plain_text;
-        let plain_text = (config.imap.allow_plain_text, config.pop3.allow_plain_text);
-        let server = ServerDefaults {
-            tls_mode: file.server.tls_mode,
-            tls: file.server.tls,
-            max_connections: file.server.max_connections,
-            plain_text,
+        let secret: Vec<String> = config.certificates.values().flat_map(Certificate::variables).collect();
+        config.imap = file.imap.resolve(&source, &secret)?;
+        config.pop3 = file.pop3.resolve(&source, base)?;
+
+        config.server = Server::resolve(&source, &file.server, base)?;
+        let defaults = Defaults {
+            server: file.server.options(),
+            port: source.port(&file.server.port)?,
+            base,
+            plain_text: (config.imap.allow_plain_text, config.pop3.allow_plain_text),
+            login_disabled: config.imap.login_disabled,
         };
-        for (id, table) in file.server.listener {
-            let listener = source.listener(&id, table, &server, &config.certificates)?;
-            config.listeners.push(listener);
+        config.inetd.clear();
+        for protocol in [Protocol::Imap, Protocol::Pop3, Protocol::Lmtp] {
+            config.inetd.push(source.inetd(protocol, &defaults, &mut config.certificates)?);
         }
-        if config.listeners.is_empty() {
-            return Err(source.whole("server.listener: no listener; add a table such as [server.listener.imap]"));
+        for (id, table) in &file.server.listener {
+            let listener = source.listener(id, table, &defaults, &mut config.certificates)?;
+            config.listeners.push(listener);
         }
         Ok(config)
     }
-}
-
-/// What a listener falls back to.
-struct ServerDefaults {
-    tls_mode: Option<Spanned<String>>,
-    tls: TlsTable,
-    max_connections: Option<Spanned<u64>>,
-    plain_text: (Option<bool>, Option<bool>),
 }
 
 pub(super) fn timeouts(from: &Timeout, anonymous: &mut std::time::Duration, authenticated: &mut std::time::Duration) {
@@ -170,15 +144,35 @@ pub(super) fn timeouts(from: &Timeout, anonymous: &mut std::time::Duration, auth
     }
 }
 
-fn pem(value: String, base: &Path) -> Pem {
-    match value.strip_prefix("file://") {
-        Some(path) => Pem::File(base.join(path)),
-        None if value.contains("-----BEGIN") => Pem::Inline(value),
-        None => Pem::File(base.join(value)),
-    }
-}
-
 impl Source<'_> {
+    /// PEM text, the file that it is in, or the variable.
+    fn pem(&self, value: Spanned<Given>, base: &Path) -> Result<Pem, ConfigError> {
+        let span = value.span();
+        Ok(match value.into_inner() {
+            Given::Env(name) => match (self.env)(&name) {
+                Some(text) => Pem::Env(name, text),
+                None => {
+                    let text = format_args!("the environment has no variable {name}");
+                    return Err(self.error(&span, text));
+                }
+            },
+            Given::Here(value) => match value.strip_prefix("file://") {
+                Some(path) => Pem::File(base.join(path)),
+                None if value.contains("-----BEGIN") => Pem::Inline(value),
+                None => Pem::File(base.join(value)),
+            },
+        })
+    }
+
+    /// The mode of a folder, in octal.
+    fn file_mode(&self, value: &Spanned<Word>) -> Result<u32, ConfigError> {
+        let text = &value.get_ref().0;
+        match u32::from_str_radix(text, 8) {
+            Ok(mode @ 0o100..=0o777) => Ok(mode),
+            _ => Err(self.error(&value.span(), format_args!("{text:?} is no mode in octal, such as 700 or 750"))),
+        }
+    }
+
     /// One of some names.
     pub(super) fn choice<T: Copy>(&self, value: &Spanned<String>, known: &[(&str, T)]) -> Result<T, ConfigError> {
         let wrong = value.get_ref();
@@ -189,7 +183,7 @@ impl Source<'_> {
         Err(self.error(&value.span(), Wrong { wrong, names: &names }))
     }
 
-    fn at_least_one(&self, value: &Spanned<u64>) -> Result<u64, ConfigError> {
+    pub(super) fn at_least_one(&self, value: &Spanned<u64>) -> Result<u64, ConfigError> {
         match *value.get_ref() {
             0 => Err(self.error(&value.span(), "must be at least 1")),
             number => Ok(number),
@@ -203,139 +197,12 @@ impl Source<'_> {
         }
         Ok(())
     }
-
-    fn listener(
-        &self,
-        id: &Spanned<String>,
-        table: ListenerTable,
-        server: &ServerDefaults,
-        certificates: &BTreeMap<String, Certificate>,
-    ) -> Result<Listener, ConfigError> {
-        let missing = |key: &str| self.error(&id.span(), format_args!("no '{key}' is given"));
-        let protocol = table.protocol.as_ref().ok_or_else(|| missing("protocol"))?;
-        let protocol = self.protocol(protocol)?;
-        let certificate = table.tls.certificate.as_ref().or(server.tls.certificate.as_ref());
-        if let Some(name) = certificate
-            && name.get_ref() != SELF_SIGNED
-            && !certificates.contains_key(name.get_ref())
-        {
-            let mut known: Vec<&str> = certificates.keys().map(String::as_str).collect();
-            known.push(SELF_SIGNED);
-            return Err(self.error(&name.span(), Wrong { wrong: name.get_ref(), names: &known }));
-        }
-        let tls_mode = self.tls_mode(&table, server, certificate.is_some())?;
-        if tls_mode != TlsMode::No && certificate.is_none() {
-            let text =
-                "no certificate set: give tls.certificate, here or in server.tls (\"self-signed\" is always there)";
-            return Err(self.error(&id.span(), text));
-        }
-        let bind = table.bind.as_ref().ok_or_else(|| missing("bind"))?;
-        let bind = self.addresses(bind, protocol.default_port(tls_mode))?;
-        let max_connections = match table.max_connections.as_ref().or(server.max_connections.as_ref()) {
-            Some(value) => usize::try_from(self.at_least_one(value)?).unwrap_or(usize::MAX),
-            None => DEFAULT_MAX_CONNECTIONS,
-        };
-        let allow = match protocol {
-            Protocol::Imap => server.plain_text.0,
-            Protocol::Pop3 => server.plain_text.1,
-        };
-        // What never leaves the machine needs no protection; anything else does, unless told otherwise.
-        let allow_plain_text = allow.unwrap_or_else(|| bind.iter().all(|address| address.ip().is_loopback()));
-        Ok(Listener {
-            id: id.get_ref().clone(),
-            bind,
-            protocol,
-            tls_mode,
-            certificate: if tls_mode == TlsMode::No { None } else { certificate.map(|name| name.get_ref().clone()) },
-            tls_timeout: table.tls.timeout.or(server.tls.timeout).map_or(DEFAULT_TLS_TIMEOUT, |span| span.0),
-            max_connections,
-            allow_plain_text,
-        })
-    }
-
-    fn protocol(&self, value: &Spanned<String>) -> Result<Protocol, ConfigError> {
-        match value.get_ref().to_ascii_lowercase().as_str() {
-            "imap" => Ok(Protocol::Imap),
-            "pop3" => Ok(Protocol::Pop3),
-            known @ ("smtp" | "lmtp" | "jmap" | "managesieve" | "http") => {
-                Err(self.error(&value.span(), format_args!("{known} is not served here; \"imap\" and \"pop3\" are")))
-            }
-            wrong => Err(self.error(&value.span(), Wrong { wrong, names: &["imap", "pop3"] })),
-        }
-    }
-
-    fn tls_mode(
-        &self,
-        table: &ListenerTable,
-        server: &ServerDefaults,
-        certificate: bool,
-    ) -> Result<TlsMode, ConfigError> {
-        const NAMES: [(&str, TlsMode); 12] = [
-            ("no", TlsMode::No),
-            ("ondemand", TlsMode::OnDemand),
-            ("required", TlsMode::Required),
-            ("connection", TlsMode::Connection),
-            ("false", TlsMode::No),
-            ("off", TlsMode::No),
-            ("0", TlsMode::No),
-            ("stls", TlsMode::OnDemand),
-            ("yes", TlsMode::Connection),
-            ("true", TlsMode::Connection),
-            ("on", TlsMode::Connection),
-            ("1", TlsMode::Connection),
-        ];
-        // What is nearer to the listener holds.
-        for (mode, implicit) in [(&table.tls_mode, &table.tls.implicit), (&server.tls_mode, &server.tls.implicit)] {
-            match (mode, implicit.as_ref()) {
-                (Some(_), Some(implicit)) => {
-                    return Err(self.error(&implicit.span(), "tls.implicit and tls-mode exclude each other"));
-                }
-                (Some(mode), None) => {
-                    return match NAMES.iter().find(|(name, _)| name == mode.get_ref()) {
-                        Some((_, mode)) => Ok(*mode),
-                        None => {
-                            let names = ["no", "ondemand", "required", "connection"];
-                            Err(self.error(&mode.span(), Wrong { wrong: mode.get_ref(), names: &names }))
-                        }
-                    };
-                }
-                (None, Some(implicit)) if *implicit.get_ref() => return Ok(TlsMode::Connection),
-                (None, Some(_)) => break,
-                (None, None) => {}
-            }
-        }
-        Ok(if certificate { TlsMode::OnDemand } else { TlsMode::No })
-    }
-
-    fn addresses(&self, bind: &Spanned<Texts>, default_port: u16) -> Result<Vec<SocketAddr>, ConfigError> {
-        let mut addresses = Vec::new();
-        for text in &bind.get_ref().0 {
-            let address = text.parse().or_else(|_| {
-                let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-                bare.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, default_port))
-            });
-            let address = address.map_err(|_| {
-                self.error(
-                    &bind.span(),
-                    format_args!("{text:?} is no address, such as \"127.0.0.1:143\" or \"[::]:143\""),
-                )
-            })?;
-            if address.port() != 0 && addresses.contains(&address) {
-                return Err(self.error(&bind.span(), format_args!("{text:?} stands there twice")));
-            }
-            addresses.push(address);
-        }
-        if addresses.is_empty() {
-            return Err(self.error(&bind.span(), "the list is empty"));
-        }
-        Ok(addresses)
-    }
 }
 
 /// A value that is none of the known ones.
-struct Wrong<'a> {
-    wrong: &'a str,
-    names: &'a [&'a str],
+pub(super) struct Wrong<'a> {
+    pub(super) wrong: &'a str,
+    pub(super) names: &'a [&'a str],
 }
 
 impl fmt::Display for Wrong<'_> {

@@ -6,20 +6,36 @@
 //!
 //! An error names file, line and key; an unknown key comes with the nearest known one.
 
+mod access;
+mod auth;
 mod error;
 mod file;
+mod imap;
+mod limits;
+mod listener;
+mod logging;
 mod pop3;
 mod show;
+mod socket;
+mod tls;
 mod value;
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use pillarbox_proto_core::connection::TlsMode;
 
+pub use access::{Acl, Preauth, TcpWrappers};
+pub use auth::UserSource;
+pub use error::Set;
+pub use imap::{IdField, Imap};
+pub use limits::Limits;
+pub use listener::{Listener, Protocol, Server, tls_mode_name};
+pub use logging::{Logging, Severity};
 pub use pop3::{BulletinDb, Pop3};
+pub use socket::Socket;
+pub use tls::{Sni, Tls, TlsVersions};
 
 pub(crate) use error::quoted;
 
@@ -36,16 +52,30 @@ pub struct Config {
     pub source: Option<PathBuf>,
     /// The data folder, where the file names one.
     pub data: Option<PathBuf>,
+    /// The folder with `msg/motd`, `msg/shutdown` and `log/USER/`, if not the data folder.
+    pub configdirectory: Option<PathBuf>,
     /// When changes are forced to the disk.
     pub fsync: Fsync,
     /// The largest message that is taken, in octets.
     pub max_message_size: u64,
-    /// How long running commands may take to finish when the server stops.
-    pub shutdown_grace: Duration,
-    /// What is logged, in the syntax of `tracing`'s filters.
-    pub log: String,
+    /// Whether homes of users that are missing are made at their login.
+    pub create_home_dir: bool,
+    /// The mode of homes that are made.
+    pub home_dir_mode: u32,
+    /// What is run at the start when a debugger is asked for: a program and its arguments.
+    pub debug_command: Vec<String>,
+    /// What is logged, and where to.
+    pub logging: Logging,
+    /// How much clients may take.
+    pub limits: Limits,
+    /// Where users come from: asked in this order, at least one.
+    pub users: Vec<UserSource>,
+    /// What holds for the whole server.
+    pub server: Server,
     /// The listeners, ordered by name.
     pub listeners: Vec<Listener>,
+    /// How one connection on standard input is served, for each protocol that can be.
+    pub inetd: Vec<Listener>,
     /// The certificates, by name. [`SELF_SIGNED`] is not among them.
     pub certificates: BTreeMap<String, Certificate>,
     /// IMAP.
@@ -65,70 +95,6 @@ pub enum Fsync {
     Always,
 }
 
-/// One listener.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Listener {
-    /// Its name.
-    pub id: String,
-    /// Where it listens; at least one address.
-    pub bind: Vec<SocketAddr>,
-    /// What it speaks.
-    pub protocol: Protocol,
-    /// Whether and when TLS is used.
-    pub tls_mode: TlsMode,
-    /// The certificate; there is one unless `tls_mode` is [`TlsMode::No`].
-    pub certificate: Option<String>,
-    /// How long a TLS handshake may take.
-    pub tls_timeout: Duration,
-    /// Connections at a time, all its addresses together.
-    pub max_connections: usize,
-    /// Whether passwords may come over connections without TLS.
-    pub allow_plain_text: bool,
-}
-
-/// What a listener speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Protocol {
-    /// IMAP4rev1 and IMAP4rev2.
-    Imap,
-    /// POP3.
-    Pop3,
-}
-
-impl Protocol {
-    /// Its name in the configuration.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Imap => "imap",
-            Self::Pop3 => "pop3",
-        }
-    }
-
-    /// The port for an address that gives none.
-    const fn default_port(self, tls_mode: TlsMode) -> u16 {
-        match (self, tls_mode) {
-            (Self::Imap, TlsMode::Connection) => 993,
-            (Self::Imap, _) => 143,
-            (Self::Pop3, TlsMode::Connection) => 995,
-            (Self::Pop3, _) => 110,
-        }
-    }
-}
-
-/// The name of a TLS mode in the configuration.
-#[must_use]
-pub const fn tls_mode_name(mode: TlsMode) -> &'static str {
-    match mode {
-        TlsMode::OnDemand => "ondemand",
-        TlsMode::Required => "required",
-        TlsMode::Connection => "connection",
-        _ => "no",
-    }
-}
-
 /// A certificate with its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
@@ -138,6 +104,17 @@ pub struct Certificate {
     pub private_key: Pem,
 }
 
+impl Certificate {
+    /// The environment variables that it is read from.
+    pub(crate) fn variables(&self) -> Vec<String> {
+        let variable = |pem: &Pem| match pem {
+            Pem::Env(name, _) => Some(name.clone()),
+            _ => None,
+        };
+        [&self.cert, &self.private_key].into_iter().filter_map(variable).collect()
+    }
+}
+
 /// PEM text, or the file that holds it.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Pem {
@@ -145,6 +122,8 @@ pub enum Pem {
     File(PathBuf),
     /// This text.
     Inline(String),
+    /// This variable of the environment, with its text.
+    Env(String, String),
 }
 
 impl std::fmt::Debug for Pem {
@@ -152,24 +131,9 @@ impl std::fmt::Debug for Pem {
         match self {
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
             Self::Inline(_) => f.write_str("Inline(***)"),
+            Self::Env(name, _) => f.debug_tuple("Env").field(name).field(&"***").finish(),
         }
     }
-}
-
-/// Settings of IMAP.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Imap {
-    /// `LITERAL-` in place of `LITERAL+`.
-    pub literal_minus: bool,
-    /// Whether passwords may come over connections without TLS, where it is set; see [`Listener::allow_plain_text`].
-    pub allow_plain_text: Option<bool>,
-    /// Failed logins that end a connection.
-    pub max_failures: u32,
-    /// From the greeting to a login.
-    pub timeout_anonymous: Duration,
-    /// Without input after login.
-    pub timeout_authenticated: Duration,
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -181,51 +145,88 @@ impl Config {
     /// TLS, on ports that need no privilege.
     #[must_use]
     pub fn built_in() -> Self {
-        let listener = |id: &str, port, protocol, tls_mode| Listener {
-            id: id.to_owned(),
-            bind: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))],
-            protocol,
-            tls_mode,
-            certificate: Some(SELF_SIGNED.to_owned()),
-            tls_timeout: DEFAULT_TLS_TIMEOUT,
-            max_connections: DEFAULT_MAX_CONNECTIONS,
-            allow_plain_text: true,
-        };
+        let listener = Listener::built_in;
         Self {
             source: None,
             data: None,
+            configdirectory: None,
             fsync: Fsync::default(),
             max_message_size: 64 << 20,
-            shutdown_grace: Duration::from_secs(10),
-            log: "info".to_owned(),
+            create_home_dir: false,
+            home_dir_mode: 0o700,
+            debug_command: Vec::new(),
+            logging: Logging::default(),
+            limits: Limits::default(),
+            users: vec![UserSource::File],
+            server: Server::built_in(),
             listeners: vec![
                 listener("imap", 1143, Protocol::Imap, TlsMode::OnDemand),
                 listener("imaps", 1993, Protocol::Imap, TlsMode::Connection),
                 listener("pop3", 1110, Protocol::Pop3, TlsMode::OnDemand),
                 listener("pop3s", 1995, Protocol::Pop3, TlsMode::Connection),
             ],
+            inetd: [Protocol::Imap, Protocol::Pop3, Protocol::Lmtp].map(Listener::on_stdin).into(),
             certificates: BTreeMap::new(),
-            imap: Imap {
-                literal_minus: false,
-                allow_plain_text: None,
-                max_failures: 3,
-                timeout_anonymous: MINUTE,
-                timeout_authenticated: 30 * MINUTE,
-            },
+            imap: Imap::default(),
             pop3: Pop3::default(),
         }
     }
 
-    /// Reads a file.
+    /// Reads a file; what the command line `sets` wins over it. Without a file that is put over what is built in.
     ///
     /// # Errors
     ///
     /// [`Status::NoInput`] or [`Status::NoPermission`] when it can't be read, [`Status::Config`] when something in it is
     /// wrong.
-    pub fn load(path: &Path) -> Result<Self> {
+    pub fn load(path: Option<&Path>, sets: &[Set]) -> Result<Self> {
+        let env = |name: &str| std::env::var(name).ok();
+        let wrong = |error| Failure::new(Status::Config, error);
+        let Some(path) = path else {
+            if sets.is_empty() {
+                return Ok(Self::built_in());
+            }
+            let text = Self::built_in().to_string();
+            let config = Self::parse(&text, Path::new("built-in"), sets, &env).map_err(wrong)?;
+            return Ok(Self { source: None, ..config });
+        };
         let text = std::fs::read_to_string(path)
             .map_err(|error| Failure::io(Status::NoInput, format_args!("configuration {}", path.display()), &error))?;
-        Self::parse(&text, path).map_err(|error| Failure::new(Status::Config, error))
+        Self::parse(&text, path, sets, &env).map_err(wrong)
+    }
+
+    /// What is logged, in the syntax of `tracing`'s filters.
+    #[must_use]
+    pub fn log_directives(&self) -> String {
+        let directives = self.logging.directives();
+        match self.listeners.iter().chain(&self.inetd).any(|listener| listener.transcript) {
+            true => format!("{directives},pillarbox::transcript=debug"),
+            false => directives,
+        }
+    }
+
+    /// Says what keeps these settings from being served, though each of them is right.
+    ///
+    /// # Errors
+    ///
+    /// [`Status::Config`]: there is no listener, or a TLS mode without a certificate.
+    pub fn servable(&self) -> Result<()> {
+        let fault = |text: std::fmt::Arguments<'_>| {
+            let file = self.source.as_ref().map(|path| format!("{}: ", path.display())).unwrap_or_default();
+            Err(Failure::new(Status::Config, format_args!("{file}{text}")))
+        };
+        if self.listeners.is_empty() {
+            return fault(format_args!("server.listener: no listener; add a table such as [server.listener.imap]"));
+        }
+        for listener in &self.listeners {
+            if listener.tls_mode != TlsMode::No && listener.tls.certificate.is_none() {
+                return fault(format_args!(
+                    "server.listener.{}: no certificate set: give tls.certificate, here or in server.tls (\"self-signed\" \
+                     is always there)",
+                    quoted(&listener.id)
+                ));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,0 +1,110 @@
+//! One client on standard input and output.
+
+use std::process::ExitCode;
+
+use pillarbox_server_core::{HandedIn, NotServed, stdio};
+
+use super::args::Serve;
+use super::serve::backend;
+use super::{Place, is_terminal, named, runtime};
+use crate::config::{Listener, Protocol, TlsMode};
+use crate::exit::{Failure, Result, Status};
+use crate::logging::Logger;
+use crate::serving::{Live, Manner, build};
+use crate::users::Users;
+
+/// Serves it to its end.
+pub(super) fn run(place: &Place, serve: &Serve) -> Result<ExitCode> {
+    let protocol = match serve.service.map(Protocol::from).or_else(|| named(&place.called)) {
+        Some(protocol) => protocol,
+        // Where somebody tries it out, it is for IMAP that there is a test mode.
+        None if serve.test || serve.preauth => Protocol::Imap,
+        None => return Err(Failure::new(Status::Usage, "-i: say what to speak with --service imap, pop3 or lmtp")),
+    };
+    let mut listener = place
+        .config
+        .inetd
+        .iter()
+        .find(|listener| listener.protocol == protocol)
+        .cloned()
+        .ok_or_else(|| Failure::new(Status::Usage, format_args!("-i: {} is not for it", protocol.name())))?;
+    if listener.tls_mode != TlsMode::No && listener.tls.certificate.is_none() {
+        return Err(Failure::new(Status::Unavailable, "server.tls: no certificate set"));
+    }
+    if is_terminal() && listener.preauth.scheme.is_none() {
+        listener.preauth.scheme = Some("stdio".to_owned());
+    }
+    Logger::start(&place.config, super::PROGRAM)?;
+    let runtime = runtime()?;
+    let code = runtime.block_on(connection(place, serve, listener))?;
+    // A thread may still be reading the terminal.
+    runtime.shutdown_background();
+    Ok(code)
+}
+
+async fn connection(place: &Place, serve: &Serve, mut listener: Listener) -> Result<ExitCode> {
+    let incoming = stdio::connection().map_err(|error| Failure::io(Status::NoInput, "standard input", &error))?;
+    let mut peer = None;
+    let incoming = incoming.know(|connection| peer = connection.peer);
+    let local = peer.is_none_or(|peer| peer.ip().is_loopback());
+    if serve.any_password {
+        if !local && !serve.insecure {
+            let text = "--any-password: the client is from elsewhere; to let all of them in, add --insecure";
+            return Err(Failure::new(Status::Usage, text));
+        }
+        tracing::warn!("every password is right (--any-password)");
+    }
+    let allow = match listener.protocol {
+        Protocol::Pop3 => place.config.pop3.allow_plain_text,
+        _ => place.config.imap.allow_plain_text,
+    };
+    listener.allow_plain_text = allow.unwrap_or(local);
+    let manner = Manner {
+        any_password: serve.any_password,
+        secured: serve.external_ssf >= 2,
+        test: serve.test,
+        program: named(&place.called).map(|_| place.called.clone()),
+    };
+    let (config, data) = (&place.config, place.data()?);
+    let listeners = [listener];
+    let live = Live::new(config, &listeners, &data, manner)?;
+    let [listener] = &listeners;
+    let bound = build::inetd(config, &live, listener)?;
+    live.set(config, &listeners, &backend(config, &data, Users::open(data.users())?)?)?;
+    let server = bound.start().map_err(|error| Failure::io(Status::OsError, "starting to serve", &error))?;
+    // There are no lists for it: whoever started this program has decided.
+    let incoming = incoming.know(|connection| live.introduce(connection)).unchecked();
+    let session: HandedIn = server
+        .serve(&listener.id, incoming)
+        .map_err(|refused| Failure::new(Status::Unavailable, format_args!("not served: {refused}")))?;
+    let watching = tokio::spawn(live.notices().clone().watch(server.clone()));
+    let ended = finish(session, &server).await;
+    watching.abort();
+    match ended {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(Failure::new(Status::Unavailable, error)),
+    }
+}
+
+/// Waits for the end; a signal brings it about.
+async fn finish(session: HandedIn, server: &pillarbox_server_core::ServerHandle) -> Result<(), NotServed> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let stop = async {
+        match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+            (Ok(mut terminate), Ok(mut interrupt)) => {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            }
+            _ => std::future::pending().await,
+        }
+    };
+    tokio::pin!(session);
+    tokio::select! {
+        ended = &mut session => return ended.map(drop),
+        () = stop => {}
+    }
+    server.shutdown(super::serve::FAREWELL, std::time::Duration::from_secs(10)).await;
+    Ok(())
+}
