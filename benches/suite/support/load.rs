@@ -60,3 +60,8 @@ pub(crate) fn maildir(load: &Load, end: &str) -> (TempDir, Arc<dyn Backend>) {
     let backend = Maildir::new(folder.path().to_owned());
     (folder, backend)
 }
+
+/// The same Maildir, with no message kept in memory.
+pub(crate) fn uncached(folder: &TempDir) -> Arc<dyn Backend> {
+    Maildir::uncached(folder.path().to_owned())
+}

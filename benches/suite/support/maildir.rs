@@ -18,7 +18,16 @@ pub(crate) struct Maildir {
 impl Maildir {
     /// The Maildir at this root, filled by whoever.
     pub(crate) fn new(root: PathBuf) -> Arc<Self> {
-        Arc::new(Self { stores: MaildirStores::new(MaildirOptions::default()).unwrap(), root })
+        Self::with(root, MaildirOptions::default())
+    }
+
+    /// The same, with no message kept in memory: each reading opens its file.
+    pub(crate) fn uncached(root: PathBuf) -> Arc<Self> {
+        Self::with(root, MaildirOptions { message_cache: 0, ..MaildirOptions::default() })
+    }
+
+    fn with(root: PathBuf, options: MaildirOptions) -> Arc<Self> {
+        Arc::new(Self { stores: MaildirStores::new(options).unwrap(), root })
     }
 }
 
