@@ -365,8 +365,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn delays_grow_and_then_the_address_is_blocked_for_a_while() {
-        let mut settings = PenaltySettings::default();
-        settings.block_after = Some(8);
+        let settings = PenaltySettings { block_after: Some(8), ..PenaltySettings::default() };
         let penalties = Penalties::new(settings);
         let delays: Vec<_> = (0..7).map(|_| fail(&penalties, "192.0.2.1", "ada").unwrap()).collect();
         assert_eq!(delays, [0, 1, 2, 4, 8, 16, 16]);
@@ -388,8 +387,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_failure_while_blocked_prolongs_the_block() {
-        let mut settings = PenaltySettings::default();
-        settings.block_after = Some(1);
+        let settings = PenaltySettings { block_after: Some(1), ..PenaltySettings::default() };
         let penalties = Penalties::new(settings);
         fail(&penalties, "192.0.2.1", "ada");
         wait(500).await;
@@ -439,9 +437,7 @@ mod tests {
 
     #[test]
     fn only_so_many_answers_wait() {
-        let mut settings = PenaltySettings::default();
-        settings.free = 0;
-        settings.waiting = 2;
+        let settings = PenaltySettings { free: 0, waiting: 2, ..PenaltySettings::default() };
         let penalties = Penalties::new(settings);
         let waits = [penalties.failed(ip("2001:db8::1"), None), penalties.failed(ip("2001:db8::2"), None)];
         assert!(matches!(penalties.failed(ip("2001:db8::3"), None), Penalty::Drop));
@@ -452,8 +448,7 @@ mod tests {
 
     #[test]
     fn exempt_networks() {
-        let mut settings = PenaltySettings::default();
-        settings.exempt = vec!["127.0.0.0/8".parse().unwrap()];
+        let settings = PenaltySettings { exempt: vec!["127.0.0.0/8".parse().unwrap()], ..PenaltySettings::default() };
         let penalties = Penalties::new(settings);
         for _ in 0..100 {
             assert_eq!(fail(&penalties, "127.0.0.1", "ada"), Some(0));
@@ -474,23 +469,27 @@ mod tests {
 
     #[test]
     fn extreme_settings() {
-        let mut settings = PenaltySettings::default();
-        settings.window = Duration::ZERO;
-        settings.block_for = Duration::MAX;
-        settings.first_delay = Duration::MAX;
-        settings.free = u32::MAX;
-        settings.ipv6_address = 255;
-        settings.block_after = Some(0);
+        let settings = PenaltySettings {
+            window: Duration::ZERO,
+            block_for: Duration::MAX,
+            first_delay: Duration::MAX,
+            free: u32::MAX,
+            ipv6_address: 255,
+            block_after: Some(0),
+            ..PenaltySettings::default()
+        };
         let penalties = Penalties::new(settings);
         for _ in 0..100 {
             fail(&penalties, "192.0.2.1", "ada");
             fail(&penalties, "2001:db8::1", "ada");
         }
         assert!(penalties.is_blocked(ip("192.0.2.1")));
-        let mut settings = PenaltySettings::default();
-        settings.first_delay = Duration::MAX;
-        settings.longest_delay = Duration::MAX;
-        settings.window = Duration::MAX;
+        let settings = PenaltySettings {
+            first_delay: Duration::MAX,
+            longest_delay: Duration::MAX,
+            window: Duration::MAX,
+            ..PenaltySettings::default()
+        };
         let penalties = Penalties::new(settings);
         for _ in 0..100 {
             let _ = fail(&penalties, "192.0.2.1", "ada");

@@ -8,13 +8,16 @@ use crate::network::Network;
 /// Places that share a lock, and in which a network may stand.
 const WAYS: usize = 16;
 
+/// What shares a lock.
+type Set<V> = Vec<(Network, V)>;
+
 /// Remembers something of networks, of as many as it has places.
 ///
 /// In which places a network may stand follows from a hash with a key of its own, so nobody outside knows which networks
 /// share places. Where they are all taken, a new one takes the place of what weighs least.
 #[derive(Debug)]
 pub(super) struct Table<V> {
-    sets: Box<[Mutex<Vec<(Network, V)>>]>,
+    sets: Box<[Mutex<Set<V>>]>,
     seed: RandomState,
 }
 
@@ -25,7 +28,7 @@ impl<V: Default> Table<V> {
         Self { sets: (0..sets).map(|_| Mutex::default()).collect(), seed: RandomState::new() }
     }
 
-    fn set(&self, network: Network) -> MutexGuard<'_, Vec<(Network, V)>> {
+    fn set(&self, network: Network) -> MutexGuard<'_, Set<V>> {
         // The remainder is taken of a random number much larger than the number of sets.
         let at = self.seed.hash_one(network) % self.sets.len() as u64;
         let set = usize::try_from(at).ok().and_then(|at| self.sets.get(at)).unwrap_or(&self.sets[0]);
@@ -106,7 +109,7 @@ impl<V: Default> Table<V> {
     #[cfg(test)]
     pub(super) fn size(&self) -> usize {
         let sets = self.sets.iter().map(|set| set.lock().unwrap().capacity() * size_of::<(Network, V)>());
-        sets.sum::<usize>() + self.sets.len() * size_of::<Mutex<Vec<(Network, V)>>>()
+        sets.sum::<usize>() + self.sets.len() * size_of::<Mutex<Set<V>>>()
     }
 }
 
