@@ -1,4 +1,4 @@
-//! What an observer of a session is told.
+//! What an observer of a session is told, and what a redactor shows of a real one.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, reason = "what the test programs share is public among them")]
 
@@ -7,12 +7,13 @@ mod support;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use pillarbox_pop3_proto::Config;
+use pillarbox_pop3_proto::{Config, Redactor};
 use pillarbox_proto_core::Connection;
 use pillarbox_proto_core::backend::Error;
 use pillarbox_proto_core::connection::SessionId;
 use pillarbox_proto_core::memory::{Call, MemoryBackend, Outcome};
 use pillarbox_proto_core::observe::{CommandOutcome, LoginFailure, Observer};
+use pillarbox_proto_core::transcript::{Direction, Keep, Redact};
 use support::Client;
 
 #[derive(Debug, Default)]
@@ -109,4 +110,43 @@ fn the_time_that_a_command_took_is_told() {
     client.pass(3);
     client.say("AHRpbQB0YW5zdGFhZg==\r\n");
     assert_eq!(notes.take(), ["AUTHORIZATION", "in tim PLAIN", "TRANSACTION", "AUTH ok 3"]);
+}
+
+/// What is shown of a session with the server itself, with each of these pieces read at once.
+fn transcript(keep: Keep, pieces: &[&str]) -> String {
+    let (mut client, _) = connect(&store());
+    let mut redactor = Redactor::new(keep);
+    let mut shown = Vec::new();
+    redactor.redact(Direction::Server, client.heard().as_bytes(), &mut shown);
+    for piece in pieces {
+        redactor.redact(Direction::Client, piece.as_bytes(), &mut shown);
+        redactor.redact(Direction::Server, client.say(piece).as_bytes(), &mut shown);
+    }
+    String::from_utf8(shown).unwrap()
+}
+
+#[test]
+fn a_redactor_follows_the_server() {
+    let pieces = [
+        "USER tim\r\nPASS wrong tanstaaf\r\n",
+        "AUTH PLAIN\r\n",
+        "AHRpbQB0YW5zdGFhZg==\r\n",
+        "LIST\r\nRETR 1\r\nTOP 1 0\r\ntanstaaf\r\nRETR 9\r\nUIDL 1\r\nCAPA\r\nRETR 1\r\n",
+        "PASS tanstaaf\r\nQUIT\r\n",
+    ];
+    let shown = transcript(Keep::default(), &pieces);
+    for secret in ["tanstaaf", "wrong", "AHRpb", "Subject", "one\r\n"] {
+        assert!(!shown.contains(secret), "{secret}\n{shown}");
+    }
+    assert_eq!(shown.matches("(data...)\r\n").count(), 3, "{shown}");
+    for line in [
+        "USER tim\r\nPASS ***\r\n",
+        "AUTH PLAIN\r\n+ \r\n***\r\n+OK",
+        "LIST\r\nRETR 1\r\nTOP 1 0\r\n***\r\nRETR 9\r\n",
+        "\r\n1 19\r\n.\r\n+OK",
+        "PASS ***\r\nQUIT\r\n",
+    ] {
+        assert!(shown.contains(line), "{line:?}\n{shown}");
+    }
+    assert!(transcript(Keep { data: true, ..Keep::default() }, &pieces).contains("Subject: 1\r\n\r\none\r\n.\r\n"));
 }

@@ -1,6 +1,6 @@
 //! The server's side: tags, challenges, and literals.
 
-use super::{DATA, MASK, Redactor, TAG, to_line_end, up_to};
+use super::{DATA, MASK, Redactor, to_line_end, up_to};
 use crate::wire::framer::Tail;
 
 /// Octets of a line within which its first two words stand.
@@ -114,6 +114,16 @@ impl Redactor {
 
     /// A command is answered, and with OK or not. Says whether it is one whose tag was shown.
     fn answered(&mut self, tag: &[u8], ok: bool) -> bool {
+        let place = self.tags.iter().position(|noted| **noted == *tag);
+        if let Some(place) = place {
+            // Commands are answered in their order.
+            self.tags.drain(..=place);
+        }
+        self.idling = false;
+        if self.tags.iter().any(|noted| **noted == *tag) {
+            // The client uses a tag again and again: this was the answer to an earlier command than the last of them.
+            return true;
+        }
         let is = |noted: &Option<Box<[u8]>>| noted.as_deref() == Some(tag);
         if is(&self.authenticating) {
             self.authenticating = None;
@@ -127,15 +137,10 @@ impl Redactor {
             self.leaving = None;
             self.authenticated &= !ok;
         }
-        self.idling = false;
         self.refuse_literal(tag);
-        let Some(place) = self.tags.iter().position(|noted| **noted == *tag) else { return false };
-        // Commands are answered in their order.
-        self.tags.drain(..=place);
         // One that was to be answered before has got no answer, nor will it.
         self.logging_in.take_if(|login| !self.tags.contains(login));
-        debug_assert!(tag.len() <= TAG, "longer ones are not noted");
-        true
+        place.is_some()
     }
 
     fn show_answer(&mut self, held: &[u8], literals: bool, out: &mut Vec<u8>) {

@@ -138,6 +138,14 @@ fn commands_are_shown_where_they_belong() {
 }
 
 #[test]
+fn a_tag_that_is_used_again_does_not_confuse() {
+    assert_session(
+        "C: . NOOP\nC: . AUTHENTICATE PLAIN\nS: . OK\nC: my list of\nS: . NO\nC: . NOOP\nC: . LOGIN bob {10}\nS: . OK\nC: my list of\nS: . OK",
+        "C: . NOOP\nC: . AUTHENTICATE PLAIN\nS: . OK\nC: ***\nS: . NO\nC: . NOOP\nC: . LOGIN bob \"***\"\nS: . OK\nS: . OK",
+    );
+}
+
+#[test]
 fn what_came_before_tls_is_forgotten() {
     let mut redactor = Redactor::new(Keep::default());
     let mut out = Vec::new();
