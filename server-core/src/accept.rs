@@ -134,7 +134,7 @@ impl Visitor {
             Ok((stream, guard)) => {
                 trace!("connected");
                 record.observe(&mut connection);
-                let tap = Tap::new(&listener, &record, shared.scribe.get());
+                let tap = Tap::new(&listener, &record, &shared.desk);
                 let conversation = (listener.make)(connection);
                 let mut options = ServeOptions::new();
                 options.controls = Some(inbox);

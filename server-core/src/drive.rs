@@ -356,6 +356,9 @@ where
             if let (Poll::Ready(Ok(count)), Some(tap)) = (&outcome, &mut self.options.tap) {
                 let fresh = buffer.len().saturating_sub(*count);
                 tap.passed(Direction::Client, buffer.get(fresh..).unwrap_or_default());
+                if tap.is_done() {
+                    self.options.tap = None;
+                }
             }
             if outcome.is_pending() {
                 self.flowing = false;

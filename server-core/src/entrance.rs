@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::listener::Listener;
 use crate::metrics::Meters;
 use crate::record::Record;
 use crate::refused::Refused;
-use crate::scribe::Scribe;
+use crate::scribe::Desk;
 use crate::serve::Outcome;
 use crate::sessions::Sessions;
 use crate::slots::{Slot, Slots};
@@ -50,7 +50,7 @@ pub(crate) struct Shared {
     pub(crate) penalties: Option<Penalties>,
     pub(crate) memory: Option<MemoryCeiling>,
     /// Who writes transcripts and telemetry, where there are any.
-    pub(crate) scribe: OnceLock<Arc<Scribe>>,
+    pub(crate) desk: Desk,
 }
 
 /// The way to one listener.

@@ -19,7 +19,6 @@ use crate::entrance::{Entrance, Shared};
 use crate::incoming::{HandedIn, Incoming};
 use crate::record::SessionInfo;
 use crate::refused::Refused;
-use crate::scribe::Scribe;
 use crate::socket::Listening;
 
 /// How often the good-byes of a staggered shutdown go on.
@@ -83,9 +82,6 @@ impl BoundServer {
             open.push((way.entrance, doors));
         }
         let (shared, loops) = (self.shared, TaskTracker::new());
-        if open.iter().any(|(entrance, _)| entrance.listener.is_written_down()) {
-            let _ = shared.scribe.set(Scribe::start()?);
-        }
         let entrances = open.iter().map(|(entrance, _)| entrance.clone()).collect();
         for (entrance, doors) in open {
             if !doors.is_empty() {
@@ -293,9 +289,7 @@ impl ServerHandle {
                 dropped
             }
         };
-        if let Some(scribe) = self.shared.scribe.get() {
-            scribe.flush().await;
-        }
+        self.shared.desk.flush().await;
         info!(dropped, "shut down");
         Drained { finished: told.saturating_sub(dropped), dropped }
     }
@@ -304,6 +298,7 @@ impl ServerHandle {
     pub async fn stopped(&self) {
         self.loops.wait().await;
         self.shared.tracker.wait().await;
+        self.shared.desk.flush().await;
     }
 }
 

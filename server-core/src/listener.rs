@@ -251,11 +251,6 @@ impl Listener {
         &self.name
     }
 
-    /// Whether something of its sessions is written down.
-    pub(crate) fn is_written_down(&self) -> bool {
-        self.transcript.is_some() || self.telemetry.is_some()
-    }
-
     /// Whether a mode that needs a certificate has none.
     pub(crate) fn lacks_certificate(&self) -> bool {
         #[cfg(feature = "tls")]

@@ -1,15 +1,17 @@
 //! The one who writes transcripts and telemetry: a thread of its own behind a queue that has an end, so that neither a
 //! slow disk nor a slow log holds up a session.
 
+use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tracing::dispatcher::{self, Dispatch};
 use tracing::subscriber::NoSubscriber;
+use tracing::warn;
 
 use crate::metrics;
 use crate::telemetry::{Bytes, Opening};
@@ -44,6 +46,31 @@ impl Note {
             Self::Bytes(bytes) => bytes.len(),
             Self::Open(_) | Self::Flush(_) => 0,
         }
+    }
+}
+
+/// Where a scribe is found by who needs one first.
+#[derive(Debug, Default)]
+pub(crate) struct Desk(OnceLock<Option<Arc<Scribe>>>);
+
+impl Desk {
+    /// The scribe, who begins to work with the first to ask. None if there is no thread to be had.
+    pub(crate) fn scribe(&self) -> Option<Arc<Scribe>> {
+        let start = || Scribe::start().inspect_err(|error| warn!(%error, "no transcripts, no telemetry")).ok();
+        self.0.get_or_init(start).clone()
+    }
+
+    /// Waits until all that was noted has been written, but not for ever.
+    pub(crate) async fn flush(&self) {
+        if let Some(Some(scribe)) = self.0.get() {
+            scribe.flush().await;
+        }
+    }
+}
+
+impl fmt::Debug for Scribe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Scribe")
     }
 }
 

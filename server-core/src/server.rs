@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pillarbox_proto_core::connection::TlsMode;
@@ -20,6 +20,7 @@ use crate::inherited::Inherited;
 use crate::limits::{AddressLimits, MemoryCeiling, Penalties};
 use crate::listener::Listener;
 use crate::options::SocketOptions;
+use crate::scribe::Desk;
 use crate::sessions::Sessions;
 use crate::slots::Slots;
 use crate::socket::{Listening, is_unspecified_v6};
@@ -175,7 +176,7 @@ impl Server {
             address_limits: self.address_limits,
             penalties: self.penalties,
             memory: self.memory,
-            scribe: OnceLock::new(),
+            desk: Desk::default(),
         });
         // `[::]` means them too, but not where somebody has asked for them by name.
         let v4_ports: HashSet<u16> = self

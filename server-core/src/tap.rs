@@ -8,7 +8,7 @@ use pillarbox_proto_core::transcript::Direction;
 
 use crate::listener::Listener;
 use crate::record::Record;
-use crate::scribe::Scribe;
+use crate::scribe::{Desk, Scribe};
 use crate::telemetry::Feed;
 use crate::transcript::Transcript;
 
@@ -26,15 +26,14 @@ pub(crate) struct Tap {
 
 impl Tap {
     /// None for most sessions.
-    pub(crate) fn new(listener: &Listener, record: &Arc<Record>, scribe: Option<&Arc<Scribe>>) -> Option<Box<Self>> {
-        let scribe = scribe?;
+    pub(crate) fn new(listener: &Listener, record: &Arc<Record>, scribe: &Desk) -> Option<Box<Self>> {
         let transcript = listener.transcript.and_then(|plan| Transcript::new(plan.options, plan.redactor));
-        let telemetry =
-            listener.telemetry.as_ref().map(|(telemetry, redactor)| Feed::new(telemetry.clone(), *redactor));
+        let telemetry = listener.telemetry.as_ref().filter(|(telemetry, _)| telemetry.has_folder());
+        let telemetry = telemetry.map(|(telemetry, redactor)| Feed::new(telemetry.clone(), *redactor));
         if transcript.is_none() && telemetry.is_none() {
             return None;
         }
-        Some(Box::new(Self { record: record.clone(), scribe: scribe.clone(), transcript, telemetry }))
+        Some(Box::new(Self { record: record.clone(), scribe: scribe.scribe()?, transcript, telemetry }))
     }
 
     pub(crate) fn passed(&mut self, direction: Direction, bytes: &[u8]) {
@@ -46,6 +45,11 @@ impl Tap {
         {
             self.telemetry = None;
         }
+    }
+
+    /// Whether nothing is wanted any more.
+    pub(crate) fn is_done(&self) -> bool {
+        self.transcript.is_none() && self.telemetry.is_none()
     }
 
     /// The first octets of the output have been written.
@@ -85,11 +89,5 @@ impl Drop for Tap {
         if let Some(transcript) = &mut self.transcript {
             transcript.end(&self.scribe);
         }
-    }
-}
-
-impl std::fmt::Debug for Scribe {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Scribe")
     }
 }

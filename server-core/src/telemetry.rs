@@ -15,6 +15,8 @@
 //!   may be one. What a redactor holds back until it knows what it is stands with the next read or write.
 //! * The files are written by a thread of its own. When it can't keep up, octets are left out, and a line says how many.
 //!
+//! Where the telemetry folder itself is missing when a client connects, its session has none.
+//!
 //! Symbolic links below the telemetry folder are not followed, and names of users that are no names of folders have no
 //! telemetry.
 //!
@@ -66,6 +68,12 @@ impl Telemetry {
     #[must_use]
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self(Arc::new(Plan { folder: folder.into(), alone: false, pages: Mutex::default() }))
+    }
+
+    /// Whether anybody can have telemetry. Asked for each connection, as a folder may be made at any time; most servers
+    /// have none, and then it costs them this look alone.
+    pub(crate) fn has_folder(&self) -> bool {
+        self.0.folder.is_dir()
     }
 
     /// Names files after the process alone, as it serves one connection at a time. Should it have a second session of the
