@@ -29,6 +29,9 @@ pub struct Connection {
     pub proxied: Option<(SocketAddr, SocketAddr)>,
     /// The TLS layer, once there is one.
     pub tls: Option<Arc<TlsInfo>>,
+    /// Whether its stream is the standard input and output that this process was started with, by whoever is the client. Not
+    /// so where these are a connection that somebody else has accepted.
+    pub standard_input: bool,
     /// Whether something outside protects the bytes (a TLS proxy, a tunnel, a local socket): plain-text passwords are
     /// then as safe as under TLS, and [`TlsMode::Required`] has what it asks for. Where the strength of that layer is
     /// given as a SASL security strength factor (RFC 4422, section 3.7), this is a factor of 2 or more: 0 is none, and 1

@@ -55,8 +55,10 @@ fn connection_of(input: OwnedFd, output: OwnedFd) -> io::Result<Incoming> {
     // A connection from the network is one also where standard output is something else: a log, or nothing.
     let is_ip = || matches!(SockRef::from(&input).domain(), Ok(Domain::IPV4 | Domain::IPV6));
     if kind(&is) == FileType::Socket && (same || is_ip()) {
-        return Ok(socket(input)?.into());
+        let alone = is_of_a_pair(&input);
+        return Ok(Incoming::from(socket(input)?).know(|connection| connection.standard_input = alone));
     }
+    let alone = kind(&is) != FileType::Socket || is_of_a_pair(&input);
     let reader: Box<dyn AsyncRead + Send + Unpin> = match kind(&is) {
         FileType::Socket => Box::new(socket(input)?),
         FileType::Fifo => Box::new(Blocking::of(&input, pipe::Receiver::from_owned_fd)?),
@@ -67,7 +69,13 @@ fn connection_of(input: OwnedFd, output: OwnedFd) -> io::Result<Incoming> {
         FileType::Fifo => Box::new(Blocking::of(&output, pipe::Sender::from_owned_fd)?),
         _ => Box::new(tokio::io::stdout()),
     };
-    Ok(Incoming::new(tokio::io::join(reader, writer)))
+    Ok(Incoming::new(tokio::io::join(reader, writer)).know(|connection| connection.standard_input = alone))
+}
+
+/// Whether a socket was made together with its other end, and given to us by who has that. One that was accepted has the
+/// name of the socket that it came in by.
+fn is_of_a_pair(socket: &OwnedFd) -> bool {
+    SockRef::from(socket).local_addr().is_ok_and(|name| name.is_unnamed())
 }
 
 fn kind(stat: &Stat) -> FileType {
@@ -160,7 +168,7 @@ mod tests {
         let incoming = connection_of(server.try_clone().unwrap(), server).unwrap();
         assert_eq!(incoming.connection.peer, Some(client.local_addr().unwrap()));
         assert_eq!(incoming.connection.local, Some(client.peer_addr().unwrap()));
-        assert!(!incoming.connection.externally_secured);
+        assert!(!incoming.connection.externally_secured && !incoming.connection.standard_input);
 
         let (_client, server) = std::os::unix::net::UnixStream::pair().unwrap();
         let server = OwnedFd::from(server);
@@ -168,6 +176,21 @@ mod tests {
         assert_eq!(incoming.connection.peer, None);
         assert!(incoming.transport.is_unix());
         assert!(!incoming.connection.externally_secured, "who knows what is behind it");
+        assert!(incoming.connection.standard_input, "given by who has the other end");
+    }
+
+    #[tokio::test]
+    async fn an_accepted_unix_socket_is_not_from_who_started_us() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let _client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        let server = OwnedFd::from(listener.accept().unwrap().0);
+        let both = connection_of(server.try_clone().unwrap(), server.try_clone().unwrap()).unwrap();
+        assert!(!both.connection.standard_input);
+        let null = std::fs::File::create("/dev/null").unwrap();
+        let input = connection_of(server, null.into()).unwrap();
+        assert!(!input.connection.standard_input, "nor if the output is another");
     }
 
     fn flags(pipe: &PipeReader) -> OFlags {
@@ -181,7 +204,7 @@ mod tests {
         let kept = input.try_clone().unwrap();
         let incoming = connection_of(input.into(), output.into()).unwrap();
         assert!(flags(&kept).contains(OFlags::NONBLOCK));
-        assert_eq!(incoming.connection.peer, None);
+        assert_eq!((incoming.connection.peer, incoming.connection.standard_input), (None, true));
         let mut transport = incoming.transport;
         io::Write::write_all(&mut to_us, b"in").unwrap();
         let mut read = [0; 2];

@@ -14,9 +14,9 @@ use base64::engine::general_purpose::STANDARD;
 use common::World;
 use logged::Log;
 use pillarbox_server_core::preauth::{Ident, IdentKeys, Preauth, Program, Scheme, Stdio};
-use pillarbox_server_core::{Listener, Server, ServerHandle};
+use pillarbox_server_core::{Address, Listener, Server, ServerHandle};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::mpsc;
 
 struct Served {
@@ -259,6 +259,21 @@ async fn the_user_of_this_process_is_not_who_comes_over_the_network() {
     assert_eq!(Served::new(hook(), false).identified().await, NOBODY);
     assert_eq!(Served::new(hook(), true).identified().await, TURNED_AWAY);
     assert_eq!(Served::new(hook().over_network(true), true).identified().await, alice());
+}
+
+#[tokio::test]
+async fn the_user_of_this_process_is_not_who_comes_by_a_unix_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let world = World::new();
+    let hook = Stdio::new().users(|_| Ok(Some("alice".into())));
+    let listener = Listener::new("toy", world.make()).address(Address::unix(&path)).preauth(hook);
+    let _server = Server::new().listener(listener).bind().unwrap().start().unwrap();
+    let mut client = UnixStream::connect(&path).await.unwrap();
+    client.write_all(b"ping\n").await.unwrap();
+    let mut answer = [0; 5];
+    client.read_exact(&mut answer).await.unwrap();
+    assert_eq!(world.connections.lock().unwrap()[0].preauth, None);
 }
 
 #[tokio::test]

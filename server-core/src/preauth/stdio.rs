@@ -12,8 +12,9 @@ use super::{Preauth, Unidentified, user};
 /// Says that the client is the user that this process runs as (its real uid): for a client on standard input, who started
 /// the process itself.
 ///
-/// A client that comes over the network is not identified: it did not start anything.
-/// [`over_network`](Self::over_network) is for a process that a super-server starts as the right user.
+/// Only a client on [standard input](Connection::standard_input) is identified: one that came in by a socket, of the
+/// network or of this machine, did not start anything. [`over_network`](Self::over_network) is for a process that a
+/// super-server starts as the right user.
 #[derive(Clone, Debug, Default)]
 pub struct Stdio {
     users: Users,
@@ -34,7 +35,7 @@ impl Stdio {
         self
     }
 
-    /// Whether a client that has an address is identified too; by default it is not.
+    /// Whether a client that came in by any socket is identified too; by default it is not.
     #[must_use]
     pub fn over_network(mut self, yes: bool) -> Self {
         self.over_network = yes;
@@ -45,8 +46,8 @@ impl Stdio {
 #[async_trait]
 impl Preauth for Stdio {
     async fn identify(&self, connection: &Connection) -> Result<Identity, Unidentified> {
-        if connection.peer.is_some() && !self.over_network {
-            return Err(Unidentified::new("stdio: the client is on the network"));
+        if !connection.standard_input && !self.over_network {
+            return Err(Unidentified::new("stdio: the client is not on standard input"));
         }
         let uid = rustix::process::getuid().as_raw();
         let name = self.users.name(uid).await;
@@ -59,14 +60,25 @@ impl Preauth for Stdio {
 mod tests {
     use super::*;
 
+    fn on_standard_input() -> Connection {
+        let mut connection = Connection::default();
+        connection.standard_input = true;
+        connection
+    }
+
     #[tokio::test]
     async fn the_user_of_the_process() {
-        let mut connection = Connection::default();
+        let mut connection = on_standard_input();
         let uid = rustix::process::getuid().as_raw();
         let hook = Stdio::new().users(move |asked| Ok((asked == uid).then(|| "alice".into())));
         assert_eq!(hook.identify(&connection).await, Ok(Identity::new("alice")));
-        connection.peer = Some("127.0.0.1:1".parse().unwrap());
-        assert_eq!(hook.identify(&connection).await.unwrap_err().to_string(), "stdio: the client is on the network");
+        // Neither by the network nor by a unix socket, which has no addresses.
+        connection.standard_input = false;
+        for peer in [Some("127.0.0.1:1".parse().unwrap()), None] {
+            connection.peer = peer;
+            let error = hook.identify(&connection).await.unwrap_err().to_string();
+            assert_eq!(error, "stdio: the client is not on standard input");
+        }
         assert_eq!(hook.over_network(true).identify(&connection).await, Ok(Identity::new("alice")));
     }
 
@@ -79,7 +91,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_is_found() {
         let uid = rustix::process::getuid().as_raw();
-        let connection = Connection::default();
+        let connection = on_standard_input();
         let error = |hook: Stdio| async move { hook.identify(&connection.clone()).await.unwrap_err().to_string() };
         assert_eq!(error(Stdio::new().users(|_| Ok(None))).await, format!("stdio: no user has the number {uid}"));
     }
@@ -87,10 +99,10 @@ mod tests {
     #[tokio::test]
     async fn the_lookup_fails() {
         let uid = rustix::process::getuid().as_raw();
-        let error = Stdio::new().users(|_| Err(io::Error::other("gone"))).identify(&Connection::default()).await;
+        let error = Stdio::new().users(|_| Err(io::Error::other("gone"))).identify(&on_standard_input()).await;
         let expected = format!("stdio: cannot look up the user with the number {uid}: gone");
         assert_eq!(error.unwrap_err().to_string(), expected);
-        let error = Stdio::new().users(|_| Ok(Some("\n".into()))).identify(&Connection::default()).await;
+        let error = Stdio::new().users(|_| Ok(Some("\n".into()))).identify(&on_standard_input()).await;
         assert_eq!(error.unwrap_err().to_string(), "stdio: no user name");
     }
 }
