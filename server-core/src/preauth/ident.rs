@@ -94,7 +94,7 @@ impl Ident {
         self
     }
 
-    /// How long it may take until the reply is there; by default 10 seconds.
+    /// How long it may take until the reply is there and the user of an encrypted one is found; by default 10 seconds.
     #[must_use]
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.time_limit = limit;
@@ -113,6 +113,7 @@ impl Ident {
         // The address that a proxy received the connection at is not ours to ask from.
         let from = if connection.proxied.is_none() { Some(server) } else { None };
         let ports = (client.port(), server.port());
+        let begun = tokio::time::Instant::now();
         let asked = tokio::time::timeout(self.time_limit, question(with_port(client, self.port), from, ports));
         let line = asked.await.map_err(|_| IdentError::Time(self.time_limit))??;
         match (reply::parse(&line, ports)?, &self.keys) {
@@ -124,7 +125,8 @@ impl Ident {
                 if !token.is_for(client, server) {
                     return Err(IdentError::OtherConnection);
                 }
-                let name = self.users.name(u32::from(token.uid)).await.map_err(IdentError::NoUser)?;
+                let left = self.time_limit.saturating_sub(begun.elapsed());
+                let name = self.users.name(u32::from(token.uid), left).await.map_err(IdentError::NoUser)?;
                 user(name.as_bytes()).map_err(IdentError::User)
             }
         }

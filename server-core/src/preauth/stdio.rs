@@ -1,6 +1,7 @@
 //! The user that this process runs as.
 
 use std::io;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pillarbox_proto_core::Connection;
@@ -8,6 +9,9 @@ use pillarbox_proto_core::auth::Identity;
 
 use super::users::Users;
 use super::{Preauth, Unidentified, user};
+
+/// How long the user's name may take to be found.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// Says that the client is the user that this process runs as (its real uid): for a client on standard input, who started
 /// the process itself.
@@ -50,7 +54,7 @@ impl Preauth for Stdio {
             return Err(Unidentified::new("stdio: the client is not on standard input"));
         }
         let uid = rustix::process::getuid().as_raw();
-        let name = self.users.name(uid).await;
+        let name = self.users.name(uid, TIME_LIMIT).await;
         let identity = name.and_then(|name| user(name.as_bytes()).map_err(String::from));
         identity.map_err(|reason| Unidentified::new(format!("stdio: {reason}")))
     }
