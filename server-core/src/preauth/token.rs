@@ -43,8 +43,10 @@ impl IdentKeys {
         let path = path.as_ref();
         let error = |fault| KeyFileError { file: path.into(), fault };
         let most = MOST_RECORDS * RECORD;
-        let mut bytes = Zeroizing::new(Vec::with_capacity(RECORD));
         let file = File::open(path).map_err(|cause| error(KeyFault::Read(cause)))?;
+        // At once as large as it will be, lest growing leaves copies of keys behind.
+        let size = file.metadata().map_or(0, |metadata| metadata.len()).min(most as u64);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(size).unwrap_or_default() + RECORD));
         file.take(most as u64 + 1).read_to_end(&mut bytes).map_err(|cause| error(KeyFault::Read(cause)))?;
         let (records, rest) = bytes.as_chunks::<RECORD>();
         if records.is_empty() && rest.is_empty() {
