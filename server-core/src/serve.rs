@@ -105,7 +105,8 @@ pub struct ServeOptions {
     /// told last. Default: 10 s.
     pub write_grace: Duration,
     /// How long the client may take no byte of the output that waits for it, while the conversation goes on. Default:
-    /// 5 minutes; [`Duration::MAX`] leaves it to the conversation.
+    /// 5 minutes; [`Duration::MAX`] leaves it to the conversation. Under TLS up to 64 KiB that are encrypted already count
+    /// as one piece, so shorter times may cut off clients on slow lines.
     pub write_stall: Duration,
     /// How slow the client may be in the middle of something. Default: as slow as it likes.
     pub min_rate: Option<MinRate>,

@@ -355,4 +355,42 @@ mod tests {
         }
         drop(open);
     }
+
+    proptest::proptest! {
+        /// However small the table is and whatever has to be forgotten: what is open is counted exactly.
+        #[test]
+        fn counts_are_exact(steps in proptest::collection::vec((0_u8..60, 0_usize..100, proptest::bool::ANY), 0..400)) {
+            let settings = AddressSettings {
+                connections: Some(3),
+                network_connections: Some(20),
+                rate: Some(Rate::new(1000, Duration::from_secs(1))),
+                ..AddressSettings::default()
+            };
+            let limits = AddressLimits::with_room(settings, 1);
+            let mut open: Vec<(IpAddr, AddressGuard)> = Vec::new();
+            for (host, which, connects) in steps {
+                let address = IpAddr::from([192, 0, host % 3, host]);
+                if connects {
+                    let count = |near: &dyn Fn([u8; 4]) -> bool| {
+                        open.iter().filter(|(ip, _)| matches!(ip, IpAddr::V4(ip) if near(ip.octets()))).count()
+                    };
+                    let (own, net) = (count(&|ip| ip[3] == host), count(&|ip| ip[2] == host % 3));
+                    match limits.admit(address) {
+                        Ok(guard) => {
+                            assert!(own < 3 && net < 20);
+                            open.push((address, guard));
+                        }
+                        Err(LimitReached::Address) => assert_eq!(own, 3),
+                        Err(LimitReached::Network) => assert_eq!(net, 20),
+                        Err(other) => panic!("{other}"),
+                    }
+                } else if !open.is_empty() {
+                    open.swap_remove(which % open.len());
+                }
+            }
+            open.clear();
+            assert!(limits.0.networks.list(|_, open| Some(*open)).is_empty());
+            assert!(limits.0.addresses.list(|_, known| (known.open > 0).then_some(())).is_empty());
+        }
+    }
 }
