@@ -13,9 +13,9 @@
 //! | `gwrdir` | it lies in a folder that its group can write |
 //! | `awrdir` | it lies in a folder that everyone can write |
 //!
-//! Permissions of a link are those of the file that it leads to; its folder is both the link's and the file's. What a
-//! check never does: look at owners, at access lists beyond the mode, or at folders further up. On systems without file
-//! modes every check passes.
+//! Permissions of a link are those of the file that it leads to; its folder is the link's and the file's, and that of every
+//! link between them. What a check never does: look at owners, at access lists beyond the mode, or at folders further up.
+//! On systems without file modes every check passes.
 
 use std::fmt;
 use std::fs::{self, Metadata};
@@ -183,20 +183,13 @@ impl FileChecks {
         }
         let unseen = |source| FileCheckError::Unseen { path: path.into(), source };
         let file = mode(&fs::metadata(path).map_err(unseen)?);
-        let link = fs::symlink_metadata(path).map_err(unseen)?.is_symlink();
-        let folder = mode(&fs::metadata(parent(path)).map_err(unseen)?);
-        let folders = if link {
-            let target = fs::canonicalize(path).map_err(unseen)?;
-            folder | mode(&fs::metadata(parent(&target)).map_err(unseen)?)
-        } else {
-            folder
-        };
+        let Folders { links, all: folders } = Folders::of(path).map_err(unseen)?;
         let failed = EVERY.into_iter().filter(|check| checks.has(*check)).find(|check| match check.bit {
             bit if bit == ALL_WRITABLE.bit => file & 0o002 != 0,
             bit if bit == ALL_READABLE.bit => file & 0o004 != 0,
             bit if bit == GROUP_WRITABLE.bit => file & 0o020 != 0,
             bit if bit == GROUP_READABLE.bit => file & 0o040 != 0,
-            bit if bit == LINK.bit => link && folder & 0o022 != 0,
+            bit if bit == LINK.bit => links & 0o022 != 0,
             bit if bit == ALL_FOLDER.bit => folders & 0o002 != 0,
             _ => folders & 0o020 != 0,
         });
@@ -210,6 +203,35 @@ impl FileChecks {
                 mode: file & 0o7777,
             }),
         }
+    }
+}
+
+/// The most links that are followed, as the system does.
+const MOST_LINKS: usize = 40;
+
+/// The permissions of folders, put together: what one of them allows.
+#[derive(Default)]
+struct Folders {
+    /// Of those that hold a link on the way to the file.
+    links: u32,
+    /// Of these, and of the file's own.
+    all: u32,
+}
+
+impl Folders {
+    fn of(path: &Path) -> io::Result<Self> {
+        let mut found = Self::default();
+        let mut at = path.to_owned();
+        for _ in 0..=MOST_LINKS {
+            let folder = mode(&fs::metadata(parent(&at))?);
+            found.all |= folder;
+            if !fs::symlink_metadata(&at)?.is_symlink() {
+                return Ok(found);
+            }
+            found.links |= folder;
+            at = parent(&at).join(fs::read_link(&at)?);
+        }
+        Err(io::Error::other("too many symbolic links"))
     }
 }
 
@@ -351,6 +373,34 @@ mod tests {
         let rest = refused(&link, "it is a symbolic link in a folder that others can write", "0600", "linkwrdir");
         assert!(rest.unwrap_err().to_string().ends_with("check gwrdir)"));
         permit(&inner, 0o700);
+    }
+
+    #[test]
+    fn every_link_on_the_way_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let [first, open, last] = ["first", "open", "last"].map(|name| folder.path().join(name));
+        for folder in [&first, &open, &last] {
+            fs::create_dir(folder).unwrap();
+            permit(folder, 0o700);
+        }
+        fs::write(last.join("server.key"), "").unwrap();
+        permit(&last.join("server.key"), 0o600);
+        symlink("../last/server.key", open.join("key")).unwrap();
+        symlink(open.join("key"), first.join("key")).unwrap();
+        let path = first.join("key");
+        let all = FileChecks::default();
+        all.check(&path, FileKind::Key).unwrap();
+        // Whoever writes there says what the key is, though neither the first link nor the file lies there.
+        permit(&open, 0o770);
+        let error = all.check(&path, FileKind::Key).unwrap_err().to_string();
+        assert!(
+            error.ends_with("it is a symbolic link in a folder that others can write (mode 0600, check linkwrdir)")
+        );
+        for check in ["linkwrdir", "gwrdir"] {
+            assert!(FileChecks::none().with(FileKind::Key, [check]).unwrap().check(&path, FileKind::Key).is_err());
+        }
+        symlink("loop", folder.path().join("loop")).unwrap();
+        assert!(all.check(folder.path().join("loop"), FileKind::Key).is_err());
     }
 
     #[test]
