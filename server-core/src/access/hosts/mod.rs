@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pillarbox_proto_core::Connection;
+use tokio::sync::Semaphore;
 use tracing::{debug, info};
 
 use self::pattern::{Host, HostName, Need, Request, Rule};
@@ -19,6 +20,8 @@ use super::clients::is_host_name;
 use super::names::{NameLookup, SystemNames};
 use crate::gate::{Gate, Refusal};
 
+/// How long reading the tables may take, the wait for others who read them included.
+const READ_LIMIT: Duration = Duration::from_secs(10);
 /// How long finding out a host's name may take, unless [`HostsAccessBuilder::lookup_limit`] says otherwise.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(5);
 
@@ -88,6 +91,8 @@ pub struct HostsAccess {
     daemon: Box<str>,
     /// Of the allow table and the deny table; `None` when nothing is to be decided.
     tables: Option<Arc<(Mutex<Table>, Mutex<Table>)>>,
+    /// One thread at a time looks at them: those of many clients would but wait for each other.
+    reader: Arc<Semaphore>,
     names: Arc<dyn NameLookup>,
     lookup_limit: Duration,
 }
@@ -114,6 +119,21 @@ impl HostsAccess {
             names: Arc::new(SystemNames::default()),
             lookup_limit: LOOKUP_LIMIT,
         }
+    }
+
+    /// The rules of both tables as they are now; `None` if they can't be read in time.
+    async fn current(&self, tables: &Arc<(Mutex<Table>, Mutex<Table>)>) -> Option<(Arc<[Rule]>, Arc<[Rule]>)> {
+        let read = async {
+            let turn = self.reader.clone().acquire_owned().await.ok()?;
+            let tables = Arc::clone(tables);
+            let read = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                let refresh = |table: &Mutex<Table>| table.lock().unwrap_or_else(PoisonError::into_inner).refresh();
+                (refresh(&tables.0), refresh(&tables.1))
+            });
+            read.await.ok()
+        };
+        tokio::time::timeout(READ_LIMIT, read).await.ok().flatten()
     }
 
     /// Whether this client is let in.
@@ -171,13 +191,11 @@ fn decide((allow, deny): &(Arc<[Rule]>, Arc<[Rule]>), request: &Request) -> Resu
 #[async_trait]
 impl Gate for HostsAccess {
     async fn admit(&self, connection: &mut Connection) -> Result<(), Refusal> {
-        let (Some(tables), Some(client)) = (self.tables.clone(), connection.client()) else { return Ok(()) };
+        let (Some(tables), Some(client)) = (&self.tables, connection.client()) else { return Ok(()) };
         let request = Request::new(&self.daemon, client.ip(), connection.server());
-        let current = tokio::task::spawn_blocking(move || {
-            let refresh = |table: &Mutex<Table>| table.lock().unwrap_or_else(PoisonError::into_inner).refresh();
-            (refresh(&tables.0), refresh(&tables.1))
-        });
-        let current = current.await.map_err(|_| Refusal::new("the tables of TCP wrappers cannot be read"))?;
+        let Some(current) = self.current(tables).await else {
+            return Err(Refusal::new("the tables of TCP wrappers cannot be read"));
+        };
         let address = request.client.address;
         if self.admits(current, request).await {
             return Ok(());
@@ -236,7 +254,8 @@ impl HostsAccessBuilder {
         } else {
             None
         };
-        Ok(HostsAccess { daemon: self.daemon, tables, names: self.names, lookup_limit: self.lookup_limit })
+        let reader = Arc::new(Semaphore::new(1));
+        Ok(HostsAccess { daemon: self.daemon, tables, reader, names: self.names, lookup_limit: self.lookup_limit })
     }
 }
 
@@ -363,6 +382,35 @@ mod tests {
         assert!(tables.admits("192.0.2.1").await, "what is unusable changes nothing");
         std::fs::remove_file(tables.folder.path().join("allow")).unwrap();
         assert!(!tables.admits("192.0.2.1").await);
+    }
+
+    #[tokio::test]
+    async fn tables_that_are_slow_keep_one_thread() {
+        let tables = Arc::new(setting("", "imapd: ALL"));
+        let read = tables.hosts.tables.clone().unwrap();
+        // As a disk that does not answer.
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let (holds, begun) = tokio::sync::oneshot::channel();
+        let slow = read.clone();
+        let thread = std::thread::spawn(move || {
+            let _table = slow.0.lock().unwrap();
+            holds.send(()).unwrap();
+            let _ = held.recv();
+        });
+        begun.await.unwrap();
+        let before = Arc::strong_count(&read);
+        let mut asked = tokio::task::JoinSet::new();
+        for _ in 0..100 {
+            let tables = tables.clone();
+            asked.spawn(async move { tables.admits("192.0.2.1").await });
+        }
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(Arc::strong_count(&read), before + 1, "one reader");
+        drop(release);
+        thread.join().unwrap();
+        assert!(asked.join_all().await.iter().all(|admitted| !admitted));
     }
 
     #[tokio::test]
