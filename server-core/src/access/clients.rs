@@ -99,7 +99,7 @@ pub(super) fn is_host_name(text: &str) -> bool {
                 && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
         })
         && !last.bytes().all(|byte| byte.is_ascii_digit())
-        && !last.starts_with("0x")
+        && !last.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("0x"))
 }
 
 /// A text that names no [`Clients`]. Its message is one line.
@@ -184,6 +184,7 @@ mod tests {
             ("10.0.0", "neither an address, a network nor a host name: '10.0.0'"),
             ("300.1.1.1", "neither an address, a network nor a host name: '300.1.1.1'"),
             ("0x7f000001", "neither an address, a network nor a host name: '0x7f000001'"),
+            ("127.0X1", "neither an address, a network nor a host name: '127.0X1'"),
             ("a..b", "neither an address, a network nor a host name: 'a..b'"),
             ("a\nb", "neither an address, a network nor a host name: 'a\\nb'"),
             ("", "neither an address, a network nor a host name: ''"),
