@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use pillarbox_proto_core::auth::Secret;
 use pillarbox_proto_core::backend::{Error, Result};
@@ -13,13 +14,18 @@ use tokio::sync::oneshot;
 
 use super::PasswordHash;
 
+/// After a check that failed its address has a pause, so many times as long as the check took.
+const PAUSE: u32 = 4;
+/// See [`PAUSE`].
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Checks of one address that may wait or run.
 const QUEUE_OF_ADDRESS: usize = 16;
 
 /// Checks passwords away from the threads that serve connections, a few at a time. Each check takes 19 MiB.
 ///
-/// Addresses (of IPv6, networks of 64 bits) take turns, and none of them has more than half of the threads: somebody who
-/// tries passwords from one address, however many in a second, waits for himself, and not for him who comes from another.
+/// Addresses (of IPv6, networks of 64 bits) take turns, and none of them has more than half of the threads, nor those for
+/// more than a fifth of the time if its passwords are wrong: somebody who tries passwords from one address, however many
+/// in a second, waits for himself, and hardly slows down those who come from others.
 #[derive(Debug)]
 pub struct HashPool {
     turns: Arc<Turns>,
@@ -53,14 +59,22 @@ impl HashPool {
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| self.nobody.clone());
         self.checked.fetch_add(1, Ordering::Relaxed);
+        let runtime = tokio::runtime::Handle::current();
         let check = tokio::task::spawn_blocking(move || {
-            let good = hash.verify(&password);
+            let start = Instant::now();
+            let good = hash.verify(&password) && known;
             // Held to the end, also when the client has gone: the memory is in use until then.
-            drop(turn);
+            let rest = turn.end();
+            if !good && address.is_some() {
+                let pause = LONGEST_PAUSE.min(start.elapsed() * PAUSE);
+                runtime.spawn(async move {
+                    tokio::time::sleep(pause).await;
+                    drop(rest);
+                });
+            }
             good
         });
-        let good = check.await.map_err(|_| Error::unavailable("the check of a password failed"))?;
-        Ok(good && known)
+        check.await.map_err(|_| Error::unavailable("the check of a password failed"))
     }
 
     /// How many checks have begun since the server started.
@@ -187,17 +201,44 @@ impl Turns {
     }
 }
 
+impl Turn {
+    /// Others may run, but for those of the same lane, before what is returned is dropped.
+    fn end(mut self) -> Option<Rest> {
+        Self::end_of(self.0.take())
+    }
+
+    fn end_of(held: Option<(Arc<Turns>, Option<Network>)>) -> Option<Rest> {
+        let (turns, lane) = held?;
+        {
+            let mut state = turns.lock();
+            state.running -= 1;
+            turns.dispatch(&mut state);
+        }
+        Some(Rest { turns, lane })
+    }
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
-        let Some((turns, lane)) = self.0.take() else { return };
-        let mut state = turns.lock();
-        state.running -= 1;
-        if let Some(known) = state.lanes.get_mut(&lane) {
+        drop(Self::end_of(self.0.take()));
+    }
+}
+
+/// What a lane has taken of its own share.
+struct Rest {
+    turns: Arc<Turns>,
+    lane: Option<Network>,
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        let mut state = self.turns.lock();
+        if let Some(known) = state.lanes.get_mut(&self.lane) {
             known.running -= 1;
         }
-        turns.line_up(&mut state, lane);
-        turns.dispatch(&mut state);
-        Turns::forget(&mut state, lane);
+        self.turns.line_up(&mut state, self.lane);
+        self.turns.dispatch(&mut state);
+        Turns::forget(&mut state, self.lane);
     }
 }
 
@@ -302,6 +343,38 @@ mod tests {
         assert!(turn(&mut other).is_some(), "at once, whoever waits");
         drop(running);
         assert_eq!(mine.split_off(2).iter_mut().filter_map(turn).count(), 2);
+    }
+
+    #[test]
+    fn a_lane_that_rests_leaves_its_thread_to_others() {
+        let turns = turns(1, 100);
+        let (mut one, mut again, mut other) =
+            (begin(&turns, "192.0.2.1"), begin(&turns, "192.0.2.1"), begin(&turns, "192.0.2.2"));
+        let rest = turn(&mut one).unwrap().end();
+        let running = turn(&mut other).unwrap();
+        drop(running);
+        assert!(turn(&mut again).is_none(), "there is room, and it has to rest");
+        drop(rest);
+        drop(turn(&mut again).unwrap());
+        assert_eq!(busy(&turns), 0);
+        assert!(turns.lock().lanes.is_empty());
+    }
+
+    #[tokio::test]
+    async fn only_wrong_passwords_make_a_pause() {
+        let pool = HashPool::new(1, 10);
+        let hash = PasswordHash::new(&Secret::new(*b"right")).unwrap();
+        let address: Option<IpAddr> = Some("192.0.2.1".parse().unwrap());
+        assert!(pool.verify(address, Some(hash.clone()), Secret::new(*b"right")).await.unwrap());
+        assert!(pool.turns.lock().lanes.is_empty());
+        for hash in [Some(hash), None] {
+            assert!(!pool.verify(address, hash, Secret::new(*b"wrong")).await.unwrap());
+            assert_eq!(busy(&pool.turns), 0, "the thread is free");
+            assert_eq!(pool.turns.lock().lanes.len(), 1, "and the address rests");
+        }
+        while !pool.turns.lock().lanes.is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     #[test]
