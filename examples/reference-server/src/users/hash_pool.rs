@@ -459,7 +459,7 @@ mod tests {
         }
         tokio::task::yield_now().await;
         while busy(&turns) > 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
         assert!(turns.lock().lanes.is_empty());
     }
