@@ -82,6 +82,8 @@ pub mod tls;
 pub mod transcript;
 mod transport;
 #[cfg(unix)]
+mod turns;
+#[cfg(unix)]
 mod unix_file;
 #[cfg(unix)]
 mod words;

@@ -13,6 +13,7 @@ use super::clients::Clients;
 use super::entry::{Action, Entry, EntryError, Fault, Keyword, family, values};
 use crate::gate::{Gate, Refusal};
 use crate::program;
+use crate::turns::Turns;
 use crate::words::CommandLine;
 
 /// How long a program of an `ifexec` entry may take, unless [`Acl::time_limit`] says otherwise.
@@ -77,7 +78,7 @@ pub struct Acl {
     time_limit: Duration,
     /// Room for programs that do not decide, and for those that do.
     started: Arc<Semaphore>,
-    deciding: Arc<Semaphore>,
+    deciding: Turns,
 }
 
 impl Default for Acl {
@@ -95,7 +96,7 @@ impl Acl {
             global: false,
             time_limit: TIME_LIMIT,
             started: Arc::new(Semaphore::new(PROGRAMS)),
-            deciding: Arc::new(Semaphore::new(PROGRAMS)),
+            deciding: Turns::of(PROGRAMS),
         }
     }
 
@@ -164,12 +165,13 @@ impl Acl {
         self
     }
 
-    /// How many programs may run at once: so many that decide, and as many that do not; by default 16. At least one.
+    /// How many programs may run at once: so many that decide, and as many that do not; by default 16. At least one. Of
+    /// those that decide, a quarter may be about one client (an IPv4 address, or an IPv6 network of 64 bits).
     #[must_use]
     pub fn programs_at_once(mut self, programs: usize) -> Self {
         let programs = programs.clamp(1, Semaphore::MAX_PERMITS);
         self.started = Arc::new(Semaphore::new(programs));
-        self.deciding = Arc::new(Semaphore::new(programs));
+        self.deciding = Turns::of(programs);
         self
     }
 
@@ -230,7 +232,8 @@ impl Acl {
 
     async fn ask(&self, command: &CommandLine, place: usize, client: SocketAddr) -> bool {
         let begun = tokio::time::Instant::now();
-        let Ok(Ok(_room)) = tokio::time::timeout(self.time_limit, self.deciding.acquire()).await else {
+        let turn = self.deciding.take(Some(client.ip()));
+        let Ok(Some(_turn)) = tokio::time::timeout(self.time_limit, turn).await else {
             warn!(program = %command.program(), "too many programs run: not started");
             return false;
         };
@@ -362,6 +365,20 @@ mod tests {
         // The second does not even get its turn.
         let (first, second) = tokio::join!(admits(&acl, "192.0.2.1"), admits(&acl, "192.0.2.2"));
         assert_eq!((first, second), (false, false));
+    }
+
+    #[tokio::test]
+    async fn one_client_does_not_keep_all_programs() {
+        let acl = acl(&["ifexec any /bin/sh -c 'test ${address} != 192.0.2.1 || sleep 600'"]).programs_at_once(4);
+        let mut greedy = tokio::task::JoinSet::new();
+        for _ in 0..10 {
+            let acl = acl.clone();
+            greedy.spawn(async move { admits(&acl, "192.0.2.1").await });
+        }
+        tokio::task::yield_now().await;
+        assert!(admits(&acl, "192.0.2.2").await);
+        assert!(greedy.try_join_next().is_none());
+        greedy.shutdown().await;
     }
 
     #[tokio::test]

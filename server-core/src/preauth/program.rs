@@ -2,17 +2,16 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use pillarbox_proto_core::Connection;
 use pillarbox_proto_core::auth::Identity;
-use tokio::sync::Semaphore;
 
 use super::scheme::{Fault, SchemeError};
 use super::{Preauth, Unidentified, user};
 use crate::program;
+use crate::turns::Turns;
 use crate::words::CommandLine;
 
 /// How long a program may take, unless [`Program::time_limit`] says otherwise.
@@ -49,7 +48,7 @@ const VARIABLES: &[&str] = &["client_address", "client_port", "server_address", 
 pub struct Program {
     command: CommandLine,
     time_limit: Duration,
-    room: Arc<Semaphore>,
+    turns: Turns,
 }
 
 impl Program {
@@ -65,7 +64,7 @@ impl Program {
             return Err(SchemeError(Fault::Relative(command.program().into())));
         }
         program::keep_descriptors();
-        Ok(Self { command, time_limit: TIME_LIMIT, room: Arc::new(Semaphore::new(AT_ONCE)) })
+        Ok(Self { command, time_limit: TIME_LIMIT, turns: Turns::of(AT_ONCE) })
     }
 
     /// How long it may take, the wait for its turn included; by default 10 seconds. It is then killed, and the client is
@@ -76,10 +75,11 @@ impl Program {
         self
     }
 
-    /// How many may run at once; by default 16. At least one. Other clients wait for their turn.
+    /// How many may run at once; by default 16. At least one. Other clients wait for their turn. A quarter may be about one
+    /// client (an IPv4 address, or an IPv6 network of 64 bits).
     #[must_use]
     pub fn at_once(mut self, programs: usize) -> Self {
-        self.room = Arc::new(Semaphore::new(programs.clamp(1, Semaphore::MAX_PERMITS)));
+        self.turns = Turns::of(programs);
         self
     }
 }
@@ -100,7 +100,8 @@ fn values(connection: &Connection) -> [Cow<'static, str>; 4] {
 impl Preauth for Program {
     async fn identify(&self, connection: &Connection) -> Result<Identity, Unidentified> {
         let begun = tokio::time::Instant::now();
-        let Ok(Ok(_room)) = tokio::time::timeout(self.time_limit, self.room.acquire()).await else {
+        let turn = self.turns.take(connection.client().map(|client| client.ip()));
+        let Ok(Some(_turn)) = tokio::time::timeout(self.time_limit, turn).await else {
             return Err(Unidentified::new("program: too many of them run"));
         };
         let left = self.time_limit.saturating_sub(begun.elapsed());

@@ -19,6 +19,7 @@ use self::table::{Table, first_match};
 use super::clients::is_host_name;
 use super::names::{NameLookup, SystemNames};
 use crate::gate::{Gate, Refusal};
+use crate::turns::Turns;
 
 /// How long reading the tables may take, the wait for others who read them included.
 const READ_LIMIT: Duration = Duration::from_secs(10);
@@ -95,7 +96,11 @@ pub struct HostsAccess {
     reader: Arc<Semaphore>,
     names: Arc<dyn NameLookup>,
     lookup_limit: Duration,
+    lookups: Turns,
 }
+
+/// How many names of clients are looked up at once, and how many times that of one client.
+const LOOKUPS: (usize, usize) = (32, 4);
 
 /// Makes a [`HostsAccess`].
 #[derive(Clone, Debug)]
@@ -138,6 +143,7 @@ impl HostsAccess {
 
     /// Whether this client is let in.
     async fn admits(&self, tables: (Arc<[Rule]>, Arc<[Rule]>), mut request: Request) -> bool {
+        let client = request.client.address;
         // Each name is looked up once, so that there are three rounds at most.
         loop {
             let need = match decide(&tables, &request) {
@@ -149,14 +155,24 @@ impl HostsAccess {
                 Need::Server => request.server.as_mut(),
             };
             match host {
-                Some(host @ Host { name: None, .. }) => host.name = Some(self.name(host.address).await),
+                Some(host @ Host { name: None, .. }) => {
+                    // Whom nobody has asked about is not one of whom nobody knows the name: a line may turn that one away.
+                    let Some(name) = self.name(host.address, client).await else { return false };
+                    host.name = Some(name);
+                }
                 // The name is there, so that it is not asked for: but this must come to an end.
                 _ => return false,
             }
         }
     }
 
-    async fn name(&self, address: IpAddr) -> HostName {
+    /// The name of an address, which this client makes us ask for; `None` if there was no room to ask.
+    async fn name(&self, address: IpAddr, client: IpAddr) -> Option<HostName> {
+        let turn = tokio::time::timeout(self.lookup_limit, self.lookups.take(Some(client))).await;
+        let Ok(Some(_turn)) = turn else {
+            debug!(%address, "too many names are looked up for this client");
+            return None;
+        };
         let found = tokio::time::timeout(self.lookup_limit, async {
             let Ok(Some(name)) = self.names.name(address).await else { return HostName::Unknown };
             let name = name.strip_suffix('.').unwrap_or(&name).to_ascii_lowercase();
@@ -169,10 +185,10 @@ impl HostsAccess {
                 Ok(_) | Err(_) => HostName::Paranoid,
             }
         });
-        found.await.unwrap_or_else(|_| {
+        Some(found.await.unwrap_or_else(|_| {
             debug!(%address, "no name within the time limit");
             HostName::Unknown
-        })
+        }))
     }
 }
 
@@ -235,7 +251,9 @@ impl HostsAccessBuilder {
         self
     }
 
-    /// How long finding out the name of a host may take, after which it has none; by default 5 seconds.
+    /// How long finding out the name of a host may take, after which it has none; by default 5 seconds. At most 32 names are
+    /// looked up at once, and 4 for one client (an IPv4 address, or an IPv6 network of 64 bits); a client for whom there is
+    /// no turn within this time is turned away.
     #[must_use]
     pub fn lookup_limit(mut self, limit: Duration) -> Self {
         self.lookup_limit = limit;
@@ -254,8 +272,14 @@ impl HostsAccessBuilder {
         } else {
             None
         };
-        let reader = Arc::new(Semaphore::new(1));
-        Ok(HostsAccess { daemon: self.daemon, tables, reader, names: self.names, lookup_limit: self.lookup_limit })
+        Ok(HostsAccess {
+            daemon: self.daemon,
+            tables,
+            reader: Arc::new(Semaphore::new(1)),
+            names: self.names,
+            lookup_limit: self.lookup_limit,
+            lookups: Turns::new(LOOKUPS.0, LOOKUPS.1),
+        })
     }
 }
 
@@ -382,6 +406,28 @@ mod tests {
         assert!(tables.admits("192.0.2.1").await, "what is unusable changes nothing");
         std::fs::remove_file(tables.folder.path().join("allow")).unwrap();
         assert!(!tables.admits("192.0.2.1").await);
+    }
+
+    #[tokio::test]
+    async fn one_client_does_not_keep_all_lookups() {
+        let tables = Arc::new(setting("", "imapd: KNOWN"));
+        let mut greedy = tokio::task::JoinSet::new();
+        for _ in 0..50 {
+            let tables = tables.clone();
+            greedy.spawn(async move {
+                let silent = "192.0.2.5".parse().unwrap();
+                tables.hosts.name(silent, silent).await
+            });
+        }
+        tokio::task::yield_now().await;
+        assert_eq!(tables.asked(), LOOKUPS.1);
+        let good = "192.0.2.1".parse().unwrap();
+        let other = tables.hosts.name(good, good).await;
+        assert_eq!(other, Some(HostName::Known("mail.example.org".into())));
+        let names = greedy.join_all().await;
+        // Whoever did not get a turn is not taken for one without a name.
+        assert!(names.contains(&Some(HostName::Unknown)) && names.contains(&None));
+        assert!(names.iter().all(|name| matches!(name, None | Some(HostName::Unknown))));
     }
 
     #[tokio::test]
