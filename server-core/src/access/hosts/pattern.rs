@@ -137,6 +137,11 @@ impl DaemonPattern {
             Some((name, host)) => (name, Some(HostPattern::parse(host, files)?)),
             None => (word, None),
         };
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.*?".contains(&byte);
+        // It would match nothing, and let in those whom its line is to turn away.
+        if name.is_empty() || !name.bytes().all(known) {
+            return Err(Fault::Daemon(name.into()));
+        }
         let lower = name.to_ascii_lowercase();
         let name = match lower.as_str() {
             "all" | "known" => NamePattern::All,
@@ -338,6 +343,8 @@ pub(super) enum Fault {
     Network(NetworkError),
     #[error("neither a host name, an address nor a pattern: '{}'", .0.escape_debug())]
     Host(Box<str>),
+    #[error("neither a daemon's name nor a port: '{}'", .0.escape_debug())]
+    Daemon(Box<str>),
     #[error("netgroups are not known: '{}'", .0.escape_debug())]
     Netgroup(Box<str>),
     #[error("clients' user names are not known: '{}'", .0.escape_debug())]
@@ -467,6 +474,14 @@ mod tests {
         assert_eq!(error.to_string(), "a pattern of more than 255 bytes");
         let error = DaemonPattern::parse("@x", &mut no_files).unwrap_err();
         assert_eq!(error.to_string(), "netgroups are not known: '@x'");
+        for (word, error) in [
+            ("\u{feff}imapd", "neither a daemon's name nor a port: '\\u{feff}imapd'"),
+            ("imapd;", "neither a daemon's name nor a port: 'imapd;'"),
+            ("+143", "neither a daemon's name nor a port: '+143'"),
+            ("imapd\u{fffd}@ALL", "neither a daemon's name nor a port: 'imapd\u{fffd}'"),
+        ] {
+            assert_eq!(DaemonPattern::parse(word, &mut no_files).unwrap_err().to_string(), error);
+        }
     }
 
     fn daemon(word: &str, request: &Request) -> Option<bool> {
