@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pillarbox_proto_core::Connection;
-use pillarbox_proto_core::auth::{Identity, Secret};
+use pillarbox_proto_core::auth::{Identity, Secret, prepare_user};
 use pillarbox_proto_core::backend::{
     Account, Authenticator, Backend, Error, Policies, Questions, Result, ScramHash, ScramKeys,
 };
+use pillarbox_server_core::run_as;
+use pillarbox_server_core::tls::CertificateNames;
 
 use crate::apop::SharedSecrets;
 use crate::config::Protocol;
@@ -75,8 +77,23 @@ pub struct UserBackend {
     sources: Arc<Sources>,
     /// The mode of homes that are made at login; `None`: none is.
     home_mode: Option<u32>,
+    /// Who the process becomes when a user's mail is opened.
+    becoming: Becoming,
     protocol: Protocol,
 }
+
+/// Who the process becomes before it opens mail.
+#[derive(Clone, Debug, Default)]
+enum Becoming {
+    /// Nobody else: all mail belongs to the server's own account.
+    #[default]
+    Nobody,
+    /// The user of the mail, where that is one of the system; else this account, if there is one.
+    User(Option<run_as::Account>),
+}
+
+/// The folder of the mail in the home of a user of the system, where the process becomes that user.
+const MAIL_IN_HOME: &str = "Maildir";
 
 struct Shared {
     users: Arc<Users>,
@@ -110,7 +127,13 @@ impl UserBackend {
             salt_key: data.salt_key()?,
             homes,
         };
-        Ok(Self { shared: Arc::new(shared), sources: Arc::new(sources), home_mode: None, protocol: Protocol::Imap })
+        Ok(Self {
+            shared: Arc::new(shared),
+            sources: Arc::new(sources),
+            home_mode: None,
+            becoming: Becoming::default(),
+            protocol: Protocol::Imap,
+        })
     }
 
     /// Asks these sources for users, in place of the users' file alone.
@@ -124,6 +147,18 @@ impl UserBackend {
     #[must_use]
     pub fn create_homes(mut self, mode: u32) -> Self {
         self.home_mode = Some(mode);
+        self
+    }
+
+    /// Makes the whole process become the user before the user's mail is opened, for good: for a process that was started
+    /// as root and serves one client. The mail is in `Maildir` in the user's home then. For users whom the system does not
+    /// know it becomes `otherwise`, or stays who it is.
+    ///
+    /// A login as somebody else on the same connection is refused from then on, and so is LMTP for users of the system,
+    /// where one client has mail for many.
+    #[must_use]
+    pub fn becoming_users(mut self, otherwise: Option<run_as::Account>) -> Self {
+        self.becoming = Becoming::User(otherwise);
         self
     }
 
@@ -166,6 +201,34 @@ impl UserBackend {
         })
     }
 
+    /// Becomes the user, where that is wanted; the folder of the user's mail.
+    async fn become_user(&self, name: &str, user: Found) -> Result<PathBuf> {
+        let Becoming::User(otherwise) = &self.becoming else { return Ok(user.mail) };
+        let home = user.home.and_then(|home| Some((home.path, home.owner?)));
+        if home.is_some() && self.protocol == Protocol::Lmtp {
+            return Err(Error::ContactAdmin("mail for users of the system takes a server that is a daemon".into()));
+        }
+        let otherwise = otherwise.clone();
+        let switched = tokio::task::spawn_blocking(move || {
+            let (account, mail) = match home {
+                Some((path, (uid, gid))) => {
+                    let account = run_as::Account::find(&uid.to_string(), Some(&gid.to_string()))?;
+                    (Some(account), path.join(MAIL_IN_HOME))
+                }
+                None => (otherwise, user.mail),
+            };
+            match account {
+                Some(account) => account.switch()?,
+                None => tracing::warn!("the process stays who it is: no user of the system, and no server.run-as"),
+            }
+            Ok::<_, run_as::RunAsError>(mail)
+        });
+        switched.await.map_err(Error::unavailable)?.map_err(|error| {
+            tracing::error!(user = name, "the process can't become the user: {error}");
+            Error::unavailable(error)
+        })
+    }
+
     /// A user's account, as [`home`](Self::home).
     ///
     /// # Errors
@@ -190,6 +253,8 @@ impl Authenticator for UserBackend {
         questions.scram_sha1 = questions.scram_sha256;
         questions.shared_secret = self.shared.secrets.any();
         questions.cram_md5 = questions.shared_secret;
+        // It is offered to who has shown a certificate, which no client does unless it is asked for one.
+        questions.certificate = true;
         questions
     }
 
@@ -208,6 +273,16 @@ impl Authenticator for UserBackend {
 
     async fn scram_keys(&self, _: &Connection, user: &str, hash: ScramHash) -> Result<Option<ScramKeys>> {
         Ok(self.sources.find(user).await?.and_then(|found| found.scram_keys(hash).cloned()))
+    }
+
+    /// The user whose login name is the first mail address in the certificate, or, where there is none, its common name.
+    async fn check_certificate(&self, connection: &Connection) -> Result<Identity> {
+        let names = CertificateNames::of(connection).ok_or(Error::AuthenticationFailed)?;
+        let user = names.user().and_then(|user| prepare_user(user.as_bytes())).ok_or(Error::AuthenticationFailed)?;
+        match self.sources.find(&user).await? {
+            Some(_) => Ok(Identity::new(user)),
+            None => Err(Error::AuthenticationFailed),
+        }
     }
 
     async fn shared_secret(&self, _: &Connection, user: &str) -> Result<Option<Secret>> {
@@ -229,9 +304,11 @@ impl Backend for UserBackend {
             return Err(Error::ContactAdmin("POP3 is switched off for this user".into()));
         }
         self.make_home(who.user(), &user).await?;
-        let home = self.shared.homes.open(&user.mail).await?;
+        let pop3 = user.pop3;
+        let mail = self.become_user(who.user(), user).await?;
+        let home = self.shared.homes.open(&mail).await?;
         Ok(match self.protocol {
-            Protocol::Pop3 => Arc::new(self.shared.policies.account(who.user(), &user.pop3, &home, &user.mail)),
+            Protocol::Pop3 => Arc::new(self.shared.policies.account(who.user(), &pop3, &home, &mail)),
             _ => home.account(),
         })
     }

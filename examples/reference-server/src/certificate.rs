@@ -187,7 +187,7 @@ mod tests {
         check(&key, "unsafe key file: everyone can read it (mode 0644, check ardfil)");
         set_mode(&path, 0o640);
         check(&key, "unsafe key file: its group can read it (mode 0640, check grdfil)");
-        let checks = FileChecks::default().with(FileKind::Key, &["none"]).unwrap();
+        let checks = FileChecks::default().with(FileKind::Key, ["none"]).unwrap();
         identity("x", &key, &checks).unwrap();
     }
 }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::field::{Field, Visit};
-use tracing::span::Attributes;
+use tracing::span::{Attributes, Record};
 use tracing::{Event, Id, Level, Metadata, Subscriber};
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
@@ -117,6 +117,15 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Sessions {
         attributes.record(&mut session);
         if let Some(span) = context.span(id) {
             span.extensions_mut().insert(session);
+        }
+    }
+
+    // The client that a proxy names is known after the session has its span.
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        if let Some(span) = context.span(id)
+            && let Some(session) = span.extensions_mut().get_mut::<Session>()
+        {
+            values.record(session);
         }
     }
 }

@@ -1,11 +1,13 @@
 //! One client on standard input and output.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use pillarbox_server_core::{HandedIn, NotServed, stdio};
+use pillarbox_server_core::{HandedIn, NotServed, ServerHandle, stdio};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::args::Serve;
-use super::serve::backend;
+use super::serve::{backend, named_account};
 use super::{Place, is_terminal, named, runtime};
 use crate::config::{Listener, Protocol, TlsMode};
 use crate::exit::{Failure, Result, Status};
@@ -70,15 +72,23 @@ async fn connection(place: &Place, serve: &Serve, mut listener: Listener) -> Res
     let live = Live::new(config, &listeners, &data, manner)?;
     let [listener] = &listeners;
     let bound = build::inetd(config, &live, listener)?;
-    live.set(config, &listeners, &backend(config, &data, Users::open(data.users())?)?)?;
+    let mut users = backend(config, &data, Users::open(data.users())?)?;
+    if rustix::process::geteuid().is_root() {
+        // One client, so one user: the process has no need to stay root.
+        users = users.becoming_users(named_account(config)?);
+    }
+    live.set(config, &listeners, &users)?;
     let server = bound.start().map_err(|error| Failure::io(Status::OsError, "starting to serve", &error))?;
+    // Before the first word: who has heard that may send a signal.
+    let listen = |kind| signal(kind).map_err(|error| Failure::io(Status::OsError, "waiting for signals", &error));
+    let mut signals = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
     // There are no lists for it: whoever started this program has decided.
     let incoming = incoming.know(|connection| live.introduce(connection)).unchecked();
     let session: HandedIn = server
         .serve(&listener.id, incoming)
         .map_err(|refused| Failure::new(Status::Unavailable, format_args!("not served: {refused}")))?;
     let watching = tokio::spawn(live.notices().clone().watch(server.clone()));
-    let ended = finish(session, &server).await;
+    let ended = finish(session, &server, &mut signals).await;
     watching.abort();
     match ended {
         Ok(()) => Ok(ExitCode::SUCCESS),
@@ -87,24 +97,12 @@ async fn connection(place: &Place, serve: &Serve, mut listener: Listener) -> Res
 }
 
 /// Waits for the end; a signal brings it about.
-async fn finish(session: HandedIn, server: &pillarbox_server_core::ServerHandle) -> Result<(), NotServed> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let stop = async {
-        match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-            (Ok(mut terminate), Ok(mut interrupt)) => {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-            }
-            _ => std::future::pending().await,
-        }
-    };
-    tokio::pin!(session);
+async fn finish(session: HandedIn, server: &ServerHandle, signals: &mut (Signal, Signal)) -> Result<(), NotServed> {
     tokio::select! {
-        ended = &mut session => return ended.map(drop),
-        () = stop => {}
+        ended = session => return ended.map(drop),
+        _ = signals.0.recv() => {}
+        _ = signals.1.recv() => {}
     }
-    server.shutdown(super::serve::FAREWELL, std::time::Duration::from_secs(10)).await;
+    server.shutdown(super::serve::FAREWELL, Duration::from_secs(10)).await;
     Ok(())
 }

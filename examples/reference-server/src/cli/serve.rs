@@ -99,7 +99,7 @@ pub(super) fn serve(
 
 /// Who the process becomes; root stays root only where it is told to, or where nobody else can reach it.
 fn account(config: &Config) -> Result<Option<Account>> {
-    let Some((user, group)) = &config.server.run_as else {
+    let Some(account) = named_account(config)? else {
         let open = config.listeners.iter().find(|listener| !listener.is_local());
         return match open {
             Some(listener) if rustix::process::geteuid().is_root() => Err(Failure::new(
@@ -113,6 +113,12 @@ fn account(config: &Config) -> Result<Option<Account>> {
             _ => Ok(None),
         };
     };
+    Ok(Some(account))
+}
+
+/// The account that `server.run-as` names.
+pub(super) fn named_account(config: &Config) -> Result<Option<Account>> {
+    let Some((user, group)) = &config.server.run_as else { return Ok(None) };
     let found = Account::find(user, group.as_deref());
     found.map(Some).map_err(|error| Failure::new(Status::Config, format_args!("server.run-as: {error}")))
 }

@@ -125,8 +125,7 @@ impl Source<'_> {
         };
         let mut networks = Vec::new();
         for text in &value.get_ref().0 {
-            let network: Network =
-                text.parse().map_err(|error| self.error(&value.span(), format_args!("{text:?}: {error}")))?;
+            let network: Network = text.parse().map_err(|error| self.error(&value.span(), error))?;
             if network.prefix() < 8 {
                 return Err(self.error(&value.span(), format_args!("{text:?}: more than a /8 is not to be trusted")));
             }

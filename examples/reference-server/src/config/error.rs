@@ -199,7 +199,11 @@ fn merge<'a>(into: &mut DeTable<'a>, over: DeTable<'a>) {
 /// Whether something inside this value is at this place. The span of a table is that of its header only. Depth is
 /// bounded by the TOML parser's own limit.
 fn holds(value: &DeValue<'_>, at: usize) -> bool {
-    matches!(value, DeValue::Table(inner) if inner_holds(inner, at))
+    match value {
+        DeValue::Table(inner) => inner_holds(inner, at),
+        DeValue::Array(items) => items.iter().any(|item| holds(item.get_ref(), at)),
+        _ => false,
+    }
 }
 
 fn inner_holds(table: &DeTable<'_>, at: usize) -> bool {

@@ -116,9 +116,7 @@ impl Table {
     pub(super) fn resolve(&self, source: &Source<'_>) -> Result<Limits, ConfigError> {
         let mut limits = Limits::default();
         if let Some(value) = &self.exempt {
-            let network = |text: &String| {
-                text.parse::<Network>().map_err(|error| source.error(&value.span(), format_args!("{text:?}: {error}")))
-            };
+            let network = |text: &String| text.parse::<Network>().map_err(|error| source.error(&value.span(), error));
             limits.set_exempt(value.get_ref().0.iter().map(network).collect::<Result<_, _>>()?);
         }
         let (address, login) = (&mut limits.address, &mut limits.login);

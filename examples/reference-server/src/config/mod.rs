@@ -231,4 +231,6 @@ impl Config {
 }
 
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod tests;

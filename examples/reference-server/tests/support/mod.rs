@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod pop3;
+pub mod raw;
+pub mod wire;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -140,9 +142,10 @@ impl Server {
             if let Ok(text) = fs::read_to_string(&ready) {
                 break text
                     .lines()
-                    .map(|line| {
+                    .filter_map(|line| {
                         let words: Vec<&str> = line.split(' ').collect();
-                        (words[0].to_owned(), words[3].parse().expect("an address"))
+                        // A unix socket is where the test has put it.
+                        Some((words[0].to_owned(), words[3].parse().ok()?))
                     })
                     .collect();
             }

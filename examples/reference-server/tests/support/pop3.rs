@@ -43,6 +43,13 @@ impl Pop3 {
         self.line().expect("a reply")
     }
 
+    /// Sends a command; the first line of the reply, or none where the connection is over.
+    pub fn command_or_end(&mut self, command: &str) -> Option<String> {
+        // What is sent to a closed connection may fail at once or not at all.
+        let _ = self.stream.get_mut().write_all(format!("{command}\r\n").as_bytes());
+        self.line()
+    }
+
     /// Sends a command, and reads nothing.
     pub fn begin(&mut self, command: &str) {
         self.stream.get_mut().write_all(format!("{command}\r\n").as_bytes()).expect("a connection");
