@@ -272,7 +272,10 @@ impl LmtpConversation {
 
     /// The `Received` line; its protocol names are those of RFC 3848 and RFC 6531.
     fn received(&self, envelope: &Envelope, time: DateTime) -> String {
-        let with = match (envelope.utf8, self.connection.is_secure()) {
+        // What a unix socket protects is not TLS; what a proxy says of its client's connection is.
+        let connection = &self.connection;
+        let tls = connection.tls.is_some() || (connection.externally_secured && connection.proxied.is_some());
+        let with = match (envelope.utf8, tls) {
             (false, false) => "LMTP",
             (false, true) => "LMTPS",
             (true, false) => "UTF8LMTP",
