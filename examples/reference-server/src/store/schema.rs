@@ -1,8 +1,8 @@
 //! The tables of the index.
 //!
 //! `message` is clustered by mailbox and UID, so that a fetch reads it in order; partial indexes answer "first unseen",
-//! "recent" and "deleted" without a walk. An index of the version before gets the tables that it lacks; one of any other
-//! version is built anew, as all that matters is in the Maildir.
+//! "recent" and "deleted" without a walk. An index of the version before gets the tables that it lacks; one of a
+//! newer version is left alone, and its account is not opened: what it holds is for a newer program.
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, ffi};
 
@@ -141,7 +141,8 @@ pub(super) fn leap_after_boot(connection: &Connection) -> Done<()> {
     Ok(())
 }
 
-/// Makes the tables in a new index, or those that an older one lacks; refuses one of another version as damaged.
+/// Makes the tables in a new index, or those that an older one lacks; refuses one of a newer version, and takes anything
+/// else for damaged.
 pub(super) fn ensure(connection: &Connection) -> Done<()> {
     let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if version == VERSION {
@@ -150,6 +151,12 @@ pub(super) fn ensure(connection: &Connection) -> Done<()> {
     if version == 1 {
         connection.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES_2} PRAGMA user_version = {VERSION}; COMMIT"))?;
         return Ok(());
+    }
+    if version > VERSION {
+        return Err(Fault::Other(format!(
+            "the index has version {version}, and this program knows versions up to {VERSION}: run a newer program, or take \
+             the folder pillarbox out of the Maildir to have the index built anew, with new UIDs"
+        )));
     }
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if version != 0 || tables != 0 {

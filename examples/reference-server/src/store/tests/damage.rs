@@ -261,3 +261,36 @@ async fn an_index_of_the_version_before_is_kept() {
     opened.mailbox.finish(request).await.unwrap();
     assert_eq!(home.select("INBOX").await.snapshot.uids, uids(&[2]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_of_a_newer_version_is_left_alone() {
+    let home = Home::new().await;
+    home.append("INBOX", "x").await;
+    let before = home.select("INBOX").await.snapshot;
+    let dir = home.close().await;
+    let index = dir.path().join("Maildir/pillarbox/index.sqlite");
+    let version = |number: i64| {
+        let db = rusqlite::Connection::open(&index).unwrap();
+        let old = db.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).unwrap();
+        db.execute_batch(&format!("PRAGMA user_version = {number}")).unwrap();
+        old
+    };
+    let known = version(99);
+    let stores = MaildirStores::new(MaildirOptions::default()).unwrap();
+    let error = stores.open(dir.path().join("Maildir")).await.err().unwrap();
+    let cause = std::error::Error::source(&error).expect("the operator hears why").to_string();
+    assert_eq!(
+        cause,
+        format!(
+            "the index has version 99, and this program knows versions up to {known}: run a newer program, or take the folder \
+             pillarbox out of the Maildir to have the index built anew, with new UIDs"
+        )
+    );
+    assert!(!error.to_string().contains("version"), "a client is not told: {error}");
+    assert!(!dir.path().join("Maildir/pillarbox/index.damaged").exists());
+    drop(stores);
+    assert_eq!(version(known), 99);
+    let home = Home::at(dir, MaildirOptions::default()).await;
+    let opened = home.select("INBOX").await.snapshot;
+    assert_eq!((opened.uid_validity, &opened.uids), (before.uid_validity, &before.uids));
+}
