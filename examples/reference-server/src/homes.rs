@@ -33,7 +33,7 @@ impl MaildirHomes {
             append_limit: Some(config.max_message_size),
             host: None,
             expire_stamp: config.pop3.expire_stamp,
-            ..MaildirOptions::default()
+            message_cache: config.message_cache,
         };
         let stores = MaildirStores::new(options)
             .map_err(|error| Failure::io(Status::OsError, "following changes of mail folders", &error))?;

@@ -350,6 +350,81 @@ fn one_client_on_standard_input_is_served() {
     assert_eq!(output.status.code(), Some(64), "that is for -i alone");
 }
 
+/// As inetd does it: standard error is the client's socket, too.
+#[test]
+fn a_client_is_not_told_what_is_logged() {
+    let place = place("[debug]\nlevel = \"trace\"", "", "");
+    let start = |arguments: &[&str]| {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_read_timeout(Some(support::PATIENCE)).unwrap();
+        let end = || Stdio::from(std::os::fd::OwnedFd::from(theirs.try_clone().unwrap()));
+        let mut command = place.command();
+        command.args(arguments).stdin(end()).stdout(end()).stderr(end());
+        (Wires(std::io::BufReader::new(ours)), command.spawn().unwrap())
+    };
+    let (mut wire, mut child) = start(&["-i", "--service", "imap"]);
+    assert!(wire.line().starts_with("* OK"));
+    wire.send(&format!("x LOGIN {USER} \"{PASSWORD}\""));
+    assert!(wire.line().starts_with("x OK"));
+    wire.send("x LOGOUT");
+    assert!(wire.line().starts_with("* BYE") && wire.line().starts_with("x OK"));
+    assert_eq!(wire.line(), "");
+    child.wait().unwrap();
+    let (mut wire, mut child) = start(&["-i", "--service", "imap", "--set", "server.tls-mode=required"]);
+    assert_eq!(child.wait().unwrap().code(), Some(69));
+    assert_eq!(wire.line(), "", "there is no certificate, and not a byte");
+}
+
+#[test]
+fn sockets_come_from_a_service_manager_who_hears_when_it_is_ready() {
+    if !support::has("python3") {
+        return;
+    }
+    const PARENT: &str = "import os, socket, sys\n\
+        s = socket.socket()\n\
+        s.bind(('127.0.0.1', 0))\n\
+        s.listen()\n\
+        os.dup2(s.fileno(), 3)\n\
+        os.set_inheritable(3, True)\n\
+        os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1', LISTEN_FDNAMES=sys.argv[1])\n\
+        os.execv(sys.argv[2], sys.argv[2:])\n";
+    let place = place("", "", "");
+    let manager = UnixDatagram::bind(place.path().join("manager")).unwrap();
+    manager.set_read_timeout(Some(support::PATIENCE)).unwrap();
+    let heard = || {
+        let mut words = [0; 4096];
+        let length = manager.recv(&mut words).unwrap();
+        text(&words[..length])
+    };
+    // Its own address is taken, but not needed.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    edit(
+        &place,
+        "127.0.0.1:0\"\nprotocol = \"imap\"",
+        &format!("{}\"\nprotocol = \"imap\"", taken.local_addr().unwrap()),
+    );
+    let command = |name: &str| {
+        let mut command = Command::new("python3");
+        command.args(["-c", PARENT, name, PILLARBOXD, "--config"]).arg(place.path().join("pillarboxd.toml"));
+        command.env("NOTIFY_SOCKET", place.path().join("manager")).env("HOME", "/nonexistent");
+        command
+    };
+    let server = Server::start(&mut command("imap"), place.path());
+    assert_ne!(server.address("imap"), taken.local_addr().unwrap());
+    assert!(Wire::to(server.address("imap")).line().starts_with("* OK"));
+    assert!(heard().contains("READY=1"));
+    server.signal("HUP");
+    assert!(heard().contains("RELOADING=1"));
+    assert!(heard().contains("READY=1"));
+    server.signal("TERM");
+    assert!(heard().contains("STOPPING=1"));
+    assert_eq!(server.wait().code(), Some(0));
+    drop(taken);
+    let output = command("nobody").output().unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    assert!(text(&output.stderr).contains("no listener for the inherited socket nobody"), "{}", text(&output.stderr));
+}
+
 #[test]
 fn its_name_says_what_it_speaks() {
     let place = place("", "", "");

@@ -7,9 +7,9 @@ use pillarbox_server_core::{HandedIn, NotServed, ServerHandle, stdio};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::args::Serve;
-use super::serve::{backend, named_account};
+use super::serve::{backend, named_account, switch, warn_of_root};
 use super::{Place, is_terminal, named, runtime};
-use crate::config::{Listener, Protocol, TlsMode};
+use crate::config::{Listener, Protocol, TlsMode, UserSource};
 use crate::exit::{Failure, Result, Status};
 use crate::logging::Logger;
 use crate::serving::{Live, Manner, build};
@@ -36,9 +36,14 @@ pub(super) fn run(place: &Place, serve: &Serve) -> Result<ExitCode> {
     if is_terminal() && listener.preauth.scheme.is_none() {
         listener.preauth.scheme = Some("stdio".to_owned());
     }
-    Logger::start(&place.config, super::PROGRAM)?;
+    let mut logging = place.config.clone();
+    // The client is not told what is logged.
+    logging.logging.syslog |= super::stderr_is_the_client();
+    Logger::start(&logging, super::PROGRAM)?;
     let runtime = runtime()?;
-    let code = runtime.block_on(connection(place, serve, listener))?;
+    let code = runtime
+        .block_on(connection(place, serve, listener))
+        .inspect_err(|failure| tracing::error!("the client is not served: {failure}"))?;
     // A thread may still be reading the terminal.
     runtime.shutdown_background();
     Ok(code)
@@ -72,10 +77,17 @@ async fn connection(place: &Place, serve: &Serve, mut listener: Listener) -> Res
     let live = Live::new(config, &listeners, &data, manner)?;
     let [listener] = &listeners;
     let bound = build::inetd(config, &live, listener)?;
+    let account = named_account(config)?;
+    let (root, system) = (rustix::process::geteuid().is_root(), config.users.contains(&UserSource::System));
+    // Only to become a user of the system it has to be root still when somebody logs in.
+    if let Some(account) = account.as_ref().filter(|_| !system) {
+        switch(account)?;
+    } else if root && !system {
+        warn_of_root();
+    }
     let mut users = backend(config, &data, Users::open(data.users())?)?;
-    if rustix::process::geteuid().is_root() {
-        // One client, so one user: the process has no need to stay root.
-        users = users.becoming_users(named_account(config)?);
+    if root && system {
+        users = users.becoming_users(account);
     }
     live.set(config, &listeners, &users)?;
     let server = bound.start().map_err(|error| Failure::io(Status::OsError, "starting to serve", &error))?;

@@ -42,7 +42,17 @@ pub fn main() -> ExitCode {
             };
         }
     };
-    run(args, &called).unwrap_or_else(|failure| end(&failure))
+    // What is written to standard error would be sent to the client, where that is the client's socket.
+    let silent = stderr_is_the_client();
+    run(args, &called).unwrap_or_else(|failure| if silent { failure.status.into() } else { end(&failure) })
+}
+
+/// Whether standard input and standard error are the same socket, as inetd gives them.
+fn stderr_is_the_client() -> bool {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    let socket = |path: &str| std::fs::metadata(path).ok().filter(|data| data.file_type().is_socket());
+    let ends = socket("/dev/stdin").zip(socket("/dev/stderr"));
+    ends.is_some_and(|(input, error)| (input.dev(), input.ino()) == (error.dev(), error.ino()))
 }
 
 /// Says why the program ends.

@@ -44,9 +44,10 @@ pub(super) fn serve(
     let inherited = inherited::take().map_err(|error| Failure::io(Status::OsError, "inherited sockets", &error))?;
     let account = account(config)?;
     let logger = Logger::start(config, super::PROGRAM)?;
-    if let Err(error) = raise_open_files() {
+    let descriptors = raise_open_files().unwrap_or_else(|error| {
         tracing::warn!(%error, "the limit on open files stays");
-    }
+        None
+    });
     let (any_password, uid) = (manner.any_password, account.as_ref().map(Account::uid));
     let data = place.data()?;
     let first_start = config.source.is_none() && !exists(&data.users())?;
@@ -55,13 +56,10 @@ pub(super) fn serve(
         max_uses: args.serve.max_uses.map(|uses| uses.max(1)),
         idle_exit: args.serve.idle_exit.filter(|seconds| *seconds > 0).map(Duration::from_secs),
     };
-    let bound = build::bind(config, &live, inherited, ends)?;
+    let bound = build::bind(config, &live, inherited, ends, descriptors)?;
     let pidfile = config.server.pidfile.as_deref().map(PidFile::write).transpose()?;
     if let Some(account) = account {
-        account.switch().map_err(|error| match error {
-            RunAsError::NotRoot { .. } => Failure::new(Status::NoPermission, format_args!("server.run-as: {error}")),
-            _ => Failure::new(Status::OsError, format_args!("server.run-as: {error}")),
-        })?;
+        switch(&account)?;
     }
     let runtime = runtime()?;
     let code = runtime.block_on(async {
@@ -70,7 +68,10 @@ pub(super) fn serve(
         // Only now that nothing can fail for want of an address: the password is shown once.
         let password = if first_start { Some(demo(&backend).await?) } else { None };
         let mut signals = Signals::new()?;
-        let banner = banner(place, &data, &bound, &backend, password.as_ref());
+        let mut banner = banner(place, &data, &bound, &backend, password.as_ref());
+        if background.is_none() {
+            banner.push_str("Ctrl-C stops the server.\n");
+        }
         let ready = ready(config, &bound);
         let server = bound.start().map_err(|error| Failure::io(Status::OsError, "starting to serve", &error))?;
         say(format_args!("{banner}"));
@@ -129,8 +130,20 @@ fn warn(any_password: bool, uid: Option<u32>) {
         tracing::warn!("every password is right (--any-password): whoever connects can read and change all mail");
     }
     if uid.map_or_else(|| rustix::process::geteuid().is_root(), |uid| uid == 0) {
-        tracing::warn!("the server runs as root: name a user with server.run-as");
+        warn_of_root();
     }
+}
+
+pub(super) fn warn_of_root() {
+    tracing::warn!("the server runs as root: name a user with server.run-as");
+}
+
+/// Becomes the account that `server.run-as` names.
+pub(super) fn switch(account: &Account) -> Result<()> {
+    account.switch().map_err(|error| match error {
+        RunAsError::NotRoot { .. } => Failure::new(Status::NoPermission, format_args!("server.run-as: {error}")),
+        _ => Failure::new(Status::OsError, format_args!("server.run-as: {error}")),
+    })
 }
 
 /// How it is served, by the command line.
@@ -405,6 +418,5 @@ fn banner(
         };
         let _ = writeln!(text, "\nTry it:  curl{trust} --user {user} '{scheme}://{address}/INBOX?ALL'");
     }
-    text.push_str("Ctrl-C stops the server.\n");
     text
 }

@@ -27,11 +27,18 @@ struct File {
     auth: Vec<auth::Table>,
     server: ServerTable,
     certificate: BTreeMap<Spanned<String>, CertificateTable>,
+    store: StoreTable,
     limits: super::limits::Table,
     imap: super::imap::Table,
     pop3: super::pop3::Table,
     logging: logging::Table,
     debug: logging::DebugTable,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+struct StoreTable {
+    message_cache: Option<Size>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -84,6 +91,9 @@ impl Config {
             if config.max_message_size == 0 {
                 return Err(source.error(&size.span(), "must be at least 1"));
             }
+        }
+        if let Some(size) = file.store.message_cache {
+            config.message_cache = usize::try_from(size.0).unwrap_or(usize::MAX);
         }
         config.create_home_dir = file.create_home_dir;
         if let Some(mode) = &file.home_dir_mode {

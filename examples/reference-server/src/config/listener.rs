@@ -302,6 +302,12 @@ impl Source<'_> {
             return Err(self.error(&value.span(), "stdio is for the inetd mode: whoever connects would be this user"));
         }
         let mut listener = self.put_together(id, table, protocol, defaults, certificates)?;
+        if !matches!(protocol, Protocol::Imap | Protocol::Pop3) {
+            // Their clients are no users.
+            listener.preauth = Preauth::default();
+        } else if listener.preauth.scheme.as_deref() == Some("stdio") {
+            listener.preauth.scheme = None;
+        }
         let port = defaults.port.unwrap_or_else(|| protocol.default_port(listener.tls_mode));
         listener.bind = self.addresses(bind, port)?;
         let allow = match protocol {

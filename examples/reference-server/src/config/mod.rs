@@ -58,6 +58,8 @@ pub struct Config {
     pub fsync: Fsync,
     /// The largest message that is taken, in octets.
     pub max_message_size: u64,
+    /// How much of small messages that are read again and again is kept in memory, in octets.
+    pub message_cache: usize,
     /// Whether homes of users that are missing are made at their login.
     pub create_home_dir: bool,
     /// The mode of homes that are made.
@@ -152,6 +154,7 @@ impl Config {
             configdirectory: None,
             fsync: Fsync::default(),
             max_message_size: 64 << 20,
+            message_cache: 32 << 20,
             create_home_dir: false,
             home_dir_mode: 0o700,
             debug_command: Vec::new(),

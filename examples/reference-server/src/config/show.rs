@@ -54,6 +54,7 @@ impl fmt::Display for Config {
         for (id, certificate) in &self.certificates {
             writeln!(f, "\n[certificate.{}]\n{certificate}", quoted(id))?;
         }
+        writeln!(f, "\n[store]\nmessage-cache = {}", self.message_cache)?;
         write!(f, "\n[limits]\n{}", self.limits)?;
         write!(f, "\n[imap]\n{}", self.imap)?;
         write!(f, "\n[pop3]\n{}", self.pop3)?;

@@ -78,8 +78,8 @@ fn every_fault_names_line_and_key() {
         (
             "\n[zzzzzzzzzzz]\n".into(),
             "dir/p.toml:2: unknown key zzzzzzzzzzz; known here: data, configdirectory, fsync, \
-             max-message-size, create-home-dir, home-dir-mode, debug-command, auth, server, certificate, limits, imap, pop3, \
-             logging, debug",
+             max-message-size, create-home-dir, home-dir-mode, debug-command, auth, server, certificate, store, limits, imap, \
+             pop3, logging, debug",
         ),
         (
             listener("tls.implict = true"),
@@ -323,6 +323,9 @@ private-key = { env = "KEY" }
 [certificate.b]
 cert = "b.pem"
 private-key = "b.key"
+
+[store]
+message-cache = 0
 
 [limits]
 exempt = ["192.0.2.0/24"]

@@ -20,16 +20,27 @@ pub struct Ends {
     pub idle_exit: Option<std::time::Duration>,
 }
 
-/// Binds everything that the configuration names, or nothing.
+/// Connections at a time, where nobody says how many.
+const MOST_CONNECTIONS: usize = 65_536;
+/// File descriptors that are not for connections: a mailbox that is open takes some.
+const OTHER_DESCRIPTORS: usize = 128;
+
+/// Binds everything that the configuration names, or nothing. There may be as many open files as `descriptors` says.
 ///
 /// # Errors
 ///
 /// The first address that is not good.
-pub fn bind(config: &Config, live: &Arc<Live>, inherited: Inherited, ends: Ends) -> Result<BoundServer> {
+pub fn bind(
+    config: &Config,
+    live: &Arc<Live>,
+    inherited: Inherited,
+    ends: Ends,
+    descriptors: Option<u64>,
+) -> Result<BoundServer> {
     let mut server = common(config, live).inherited(inherited).stagger(config.server.shutdown_stagger);
-    if let Some(most) = config.server.max_children {
-        server = server.max_connections(most);
-    }
+    let room = descriptors.map_or(MOST_CONNECTIONS, |most| usize::try_from(most).unwrap_or(usize::MAX));
+    let room = room.saturating_sub(OTHER_DESCRIPTORS).clamp(1, MOST_CONNECTIONS);
+    server = server.max_connections(config.server.max_children.unwrap_or(room));
     if let Some(connections) = ends.max_uses {
         server = server.max_uses(connections);
     }

@@ -290,6 +290,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     check("configdirectory", old.configdirectory != new.configdirectory);
     check("fsync", old.fsync != new.fsync);
     check("max-message-size", old.max_message_size != new.max_message_size);
+    check("store.message-cache", old.message_cache != new.message_cache);
     check("create-home-dir", old.create_home_dir != new.create_home_dir || old.home_dir_mode != new.home_dir_mode);
     check("auth", old.users != new.users);
     check("logging", {
