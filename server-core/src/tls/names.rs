@@ -1,6 +1,7 @@
 //! What a certificate says of itself: its names, and when it is valid.
 
 use pillarbox_proto_core::Connection;
+use pillarbox_proto_core::auth::prepare_user;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
@@ -49,7 +50,9 @@ impl CertificateNames {
         Some(Self { common_name: Some(told), ..Self::default() })
     }
 
-    /// Reads the names in a certificate; `None` when it is malformed. Names with control characters are left out.
+    /// Reads the names in a certificate; `None` when it is malformed. Names with control characters are left out, and those
+    /// that are not in the form in which names are compared ([`prepare_user`]), which have invisible characters or others
+    /// that stand for different ones.
     #[must_use]
     pub fn from_der(certificate: &[u8]) -> Option<Self> {
         Facts::of(certificate).map(|facts| facts.names)
@@ -133,8 +136,10 @@ pub(super) fn date(time: &ASN1Time) -> String {
     format!("{}-{:02}-{:02}T{hour:02}:{minute:02}:{second:02}Z", time.year(), u8::from(time.month()), time.day())
 }
 
+/// The name, unless it has control characters, or is but another spelling of the name that a backend would look for: an
+/// authority that takes "ro\u{ad}ot" for nobody's yet must not make a root.
 fn printable(name: &str) -> Option<String> {
-    (!name.is_empty() && !name.chars().any(char::is_control)).then(|| name.to_owned())
+    (prepare_user(name.as_bytes()).as_deref() == Some(name)).then(|| name.to_owned())
 }
 
 #[cfg(test)]
@@ -184,6 +189,16 @@ mod tests {
             wanted.subject_alt_names = vec![SanType::Rfc822Name("tim@example.org\0x".try_into().unwrap())];
         });
         assert_eq!(CertificateNames::from_der(&der).unwrap(), CertificateNames::default());
+        // What SASLprep would make another name of: a soft hyphen, wide letters, a ligature, a right-to-left mark.
+        for name in ["ro\u{ad}ot", "\u{ff52}\u{ff4f}\u{ff4f}\u{ff54}", "\u{fb01}ona", "root\u{200f}"] {
+            let der = certificate(|wanted| wanted.distinguished_name.push(DnType::CommonName, name));
+            assert_eq!(CertificateNames::from_der(&der).unwrap(), CertificateNames::default(), "{name:?}");
+            let mut connection = Connection::new(SessionId::new(1));
+            connection.certificate_name = Some(name.into());
+            assert_eq!(CertificateNames::of(&connection), None, "{name:?}");
+        }
+        let der = certificate(|wanted| wanted.distinguished_name.push(DnType::CommonName, "Zo\u{eb} M\u{fc}ller"));
+        assert_eq!(CertificateNames::from_der(&der).unwrap().user(), Some("Zo\u{eb} M\u{fc}ller"));
         let two = certificate(|wanted| {
             wanted.distinguished_name.push(DnType::CommonName, "tim");
             wanted.distinguished_name.push(DnType::CustomDnType(vec![2, 5, 4, 3]), "root");
