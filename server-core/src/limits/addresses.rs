@@ -385,7 +385,7 @@ mod tests {
                         Err(other) => panic!("{other}"),
                     }
                 } else if !open.is_empty() {
-                    open.swap_remove(which % open.len());
+                    drop(open.swap_remove(which % open.len()));
                 }
             }
             open.clear();
