@@ -13,7 +13,7 @@ use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpos
 
 use crate::config::{Certificate, Config, Listener, Pem, SELF_SIGNED, TlsMode, TlsVersions};
 use crate::data::DataFolder;
-use crate::exit::{Failure, Result, Status};
+use crate::exit::{Failure, Result, Status, without_number};
 use crate::files;
 
 /// Reads a certificate of the configuration, and checks that its files are protected.
@@ -22,7 +22,7 @@ use crate::files;
 ///
 /// [`Status::Config`], naming the file, when it can't be read, has not what it should have, or is open to others.
 pub fn identity(id: &str, certificate: &Certificate, checks: &FileChecks) -> Result<TlsIdentity> {
-    let fault = |error: &dyn std::fmt::Display| Failure::new(Status::Config, format_args!("certificate.{id}: {error}"));
+    let fault = |error: &dyn std::fmt::Display| wrong(format_args!("certificate.{id}"), error);
     for (pem, kind) in [(&certificate.cert, FileKind::Certificate), (&certificate.private_key, FileKind::Key)] {
         if let Pem::File(path) = pem {
             checks.check(path, kind).map_err(|error| fault(&error))?;
@@ -42,6 +42,12 @@ pub fn identity(id: &str, certificate: &Certificate, checks: &FileChecks) -> Res
     TlsIdentity::from_pem((&cert.0, &cert.1), (&key.0, &key.1)).map_err(|error| fault(&error))
 }
 
+/// What is wrong with this.
+fn wrong(what: impl std::fmt::Display, error: &dyn std::fmt::Display) -> Failure {
+    let error = error.to_string();
+    Failure::new(Status::Config, format_args!("{what}: {}", without_number(&error)))
+}
+
 /// What does the handshakes of a listener, without a protocol's name yet; `None` where it has no TLS.
 ///
 /// # Errors
@@ -52,8 +58,7 @@ pub fn acceptor(config: &Config, data: &DataFolder, listener: &Listener) -> Resu
         return Ok(None);
     }
     let tls = &listener.tls;
-    let fault =
-        |error: &dyn std::fmt::Display| Failure::new(Status::Config, format_args!("listener {}: {error}", listener.id));
+    let fault = |error: &dyn std::fmt::Display| wrong(format_args!("listener {}", listener.id), error);
     let find = |id: &str| match config.certificates.get(id) {
         Some(files) => identity(id, files, &tls.file_checks),
         None if id == SELF_SIGNED => identity(id, &self_signed(data)?.0, &tls.file_checks),
@@ -172,8 +177,8 @@ mod tests {
         };
         let cert = Certificate { cert: other.clone(), ..good.clone() };
         let key = Certificate { private_key: other, ..good };
-        check(&cert, "No such file or directory (os error 2)");
-        check(&key, "No such file or directory (os error 2)");
+        check(&cert, "No such file or directory");
+        check(&key, "No such file or directory");
         fs::write(&path, "nothing").unwrap();
         set_mode(&path, 0o600);
         check(&cert, "not a PEM file: it has no -----BEGIN line");

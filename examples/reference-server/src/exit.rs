@@ -86,10 +86,14 @@ impl Failure {
 
 /// The cause of an I/O error, without the number that std adds.
 fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.find(" (os error ") {
-        Some(end) => text.get(..end).unwrap_or(&text).to_owned(),
-        None => text,
+    without_number(&error.to_string()).to_owned()
+}
+
+/// A text that ends with such a cause, without the number.
+pub(crate) fn without_number(text: &str) -> &str {
+    match text.rsplit_once(" (os error ") {
+        Some((text, number)) if number.ends_with(')') => text,
+        _ => text,
     }
 }
 
