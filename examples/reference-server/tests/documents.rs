@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use support::{PILLARBOXD, has, pillarboxd, text};
+use support::{PILLARBOXD, has, pillarboxd, run_with_input, text};
 
 /// A file of the package, or beside it.
 fn file(path: &str) -> PathBuf {
@@ -275,4 +275,35 @@ fn the_units_are_good() {
     let output = Command::new("systemd-analyze").arg("verify").args(&units).output().unwrap();
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success() && !err.contains(".service:") && !err.contains(".socket:"), "{out}{err}");
+}
+
+#[test]
+fn tls_modes_have_the_names_that_others_give_them() {
+    for (mode, names) in [
+        ("no", ["no", "false", "off", "0"].as_slice()),
+        ("ondemand", &["ondemand", "stls"]),
+        ("required", &["required"]),
+        ("connection", &["connection", "yes", "true", "on", "1"]),
+    ] {
+        for name in names {
+            let listener =
+                "[server.listener.any]\nbind = \"127.0.0.1\"\nprotocol = \"pop3\"\ntls.certificate = \"self-signed\"";
+            let shown = check(&format!("{listener}\ntls-mode = \"{name}\"\n")).unwrap();
+            let (_, listener) = shown.split_once("[server.listener.any]").unwrap();
+            assert!(listener.contains(&format!("\ntls-mode = \"{mode}\"\n")), "{name}: {listener}");
+        }
+    }
+}
+
+#[test]
+fn id_tells_of_the_system_where_it_is_asked_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = pillarboxd();
+    command.arg("--data").arg(folder.path()).args(["--test", "--set", "imap.id-fields=['os-version', 'os', 'vendor']"]);
+    let output = run_with_input(&mut command, "1 ID NIL\r\n2 LOGOUT\r\n");
+    let uname = |what: &str| text(&Command::new("uname").arg(what).output().unwrap().stdout).trim().to_owned();
+    let wanted =
+        format!("* ID (\"os-version\" \"{}\" \"os\" \"{}\" \"vendor\" \"Pillarbox\")", uname("-r"), uname("-s"));
+    let said = text(&output.stdout);
+    assert!(said.lines().any(|line| line == wanted), "no {wanted} in {said}{}", text(&output.stderr));
 }
