@@ -209,7 +209,7 @@ fn it_becomes_another_user_once_it_listens() {
         return;
     }
     let place = place("", "run-as.user = \"nobody\"", "");
-    let made = support::Place::new();
+    let made = Place::new();
     drop(made.start());
     let (cert, key) = (made.certificate(), made.data().join("tls/key.pem"));
     // A key that only root can read.
@@ -348,6 +348,23 @@ fn one_client_on_standard_input_is_served() {
     assert_eq!(output.status.code(), Some(64));
     let output = run_with_input(place.command().arg("--preauth"), "");
     assert_eq!(output.status.code(), Some(64), "that is for -i alone");
+}
+
+#[test]
+fn telemetry_of_one_client_is_named_after_its_process() {
+    let place = place("", "", "");
+    let folder = place.data().join("log").join(USER);
+    fs::create_dir_all(&folder).unwrap();
+    let (mut wire, mut child) = on_a_socket(&place, std::path::Path::new(PILLARBOXD), &["-i", "--service", "imap"]);
+    wire.line();
+    wire.send(&format!("x LOGIN {USER} \"{PASSWORD}\""));
+    assert!(wire.line().starts_with("x OK"));
+    wire.send("x LOGOUT");
+    assert!(wire.line().starts_with("* BYE"));
+    drop(wire);
+    child.wait().unwrap();
+    let written = fs::read_to_string(folder.join(child.id().to_string())).unwrap();
+    assert!(written.starts_with("---------- alice ") && written.contains("<x LOGOUT\r\n"), "{written}");
 }
 
 /// As inetd does it: standard error is the client's socket, too.

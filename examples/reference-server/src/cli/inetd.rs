@@ -110,11 +110,12 @@ async fn connection(place: &Place, serve: &Serve, mut listener: Listener) -> Res
 
 /// Waits for the end; a signal brings it about.
 async fn finish(session: HandedIn, server: &ServerHandle, signals: &mut (Signal, Signal)) -> Result<(), NotServed> {
-    tokio::select! {
-        ended = session => return ended.map(drop),
-        _ = signals.0.recv() => {}
-        _ = signals.1.recv() => {}
-    }
+    let ended = tokio::select! {
+        ended = session => ended.map(drop),
+        _ = signals.0.recv() => Ok(()),
+        _ = signals.1.recv() => Ok(()),
+    };
+    // Also when nobody is left: what is to be written down is written then.
     server.shutdown(super::serve::FAREWELL, Duration::from_secs(10)).await;
-    Ok(())
+    ended
 }

@@ -200,6 +200,8 @@ impl Daemon<'_> {
                 word = signals.next() => word,
                 () = server.stopped() => {
                     tracing::info!("served enough");
+                    // Nobody is left, but what is to be written down may not be yet.
+                    server.shutdown(FAREWELL, Duration::ZERO).await;
                     return ExitCode::SUCCESS;
                 }
             };

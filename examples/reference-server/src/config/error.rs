@@ -112,6 +112,14 @@ impl<'a> Source<'a> {
                 };
                 self.plain(at.start, format!("unknown key {key}; {hint}"))
             }
+            // There is no document to find the key in.
+            None if message == "duplicate key" => {
+                let start = self.text.get(..at.start).and_then(|text| text.rfind('\n')).map_or(0, |at| at + 1);
+                let line = self.text.get(start..).and_then(|text| text.lines().next()).unwrap_or_default();
+                // The value may be a secret.
+                let key = line.split('=').next().unwrap_or_default();
+                self.plain(at.start, format!("{message}: {}", key.trim()))
+            }
             None => self.error(&at, message),
         }
     }

@@ -54,6 +54,16 @@ fn protocols_of_others_are_named() {
 }
 
 #[test]
+fn what_a_protocol_has_not() {
+    fault(
+        "[server.listener.a]\nbind = \"[::1]:1\"\nprotocol = \"lmtp\"\ntranscript = true\n",
+        "1: server.listener.a: there are transcripts of imap and pop3 only",
+    );
+    fault("data = \"a\"\n  data = \"b\"\n", "2: duplicate key: data");
+    fault("[server.listener.a]\n[server.listener.a]\n", "2: duplicate key: [server.listener.a]");
+}
+
+#[test]
 fn addresses() {
     for (bind, error) in [
         ("\"127.0.0.1:99999\"", "127.0.0.1:99999: the port 99999 is greater than 65535"),
@@ -264,5 +274,27 @@ fn the_command_line_is_named_where_it_is_at_fault() {
         ("a b=1", "--set a b: key with no value, expected `=`"),
     ] {
         assert_eq!(parse_with(LISTENER, &[set]).map(|_| ()).unwrap_err(), error, "{set}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn nothing_that_is_said_breaks_it(
+        lines in proptest::collection::vec(
+            proptest::sample::select(super::tests::EVERYTHING.lines().collect::<Vec<_>>()),
+            0..40,
+        ),
+        noise in "\\PC{0,20}",
+        at in 0_usize..2000,
+        set in "[a-z.\"\\[\\] =]{1,30}",
+    ) {
+        let mut text = lines.join("\n");
+        if let Some((at, _)) = text.char_indices().nth(at) {
+            text.insert_str(at, &noise);
+        }
+        let sets: Vec<&str> = if set.trim_start().starts_with('=') || !set.contains('=') { vec![] } else { vec![&set] };
+        if let Err(error) = parse_with(&text, &sets) {
+            proptest::prop_assert!(!error.contains("HIDDEN"), "{error}");
+        }
     }
 }

@@ -303,8 +303,12 @@ impl Source<'_> {
         }
         let mut listener = self.put_together(id, table, protocol, defaults, certificates)?;
         if !matches!(protocol, Protocol::Imap | Protocol::Pop3) {
-            // Their clients are no users.
+            // Their clients are no users, and nothing knows what in their words is secret.
             listener.preauth = Preauth::default();
+            listener.transcript = false;
+            if table.transcript == Some(true) {
+                return Err(self.error(&id.span(), "there are transcripts of imap and pop3 only"));
+            }
         } else if listener.preauth.scheme.as_deref() == Some("stdio") {
             listener.preauth.scheme = None;
         }

@@ -253,7 +253,7 @@ fn stalwarts_examples_are_read() {
 }
 
 /// Every key with another value than the default.
-const EVERYTHING: &str = r#"
+pub(super) const EVERYTHING: &str = r#"
 data = "/d"
 configdirectory = "/c"
 fsync = "always"

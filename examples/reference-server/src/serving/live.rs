@@ -301,6 +301,9 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
         };
         form(old) != form(new)
     });
+    check("limits.memory", old.limits.memory.is_some() != new.limits.memory.is_some());
+    let transfer = |config: &Config| (config.limits.min_rate, config.limits.write_stall);
+    check("limits.transfer", transfer(old) != transfer(new));
     let (a, b) = (&old.server, &new.server);
     check("server.max-children", a.max_children != b.max_children);
     check("server.pidfile", a.pidfile != b.pidfile);
@@ -319,7 +322,8 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     check("pop3", policies(old) != policies(new));
     let names = |config: &Config| config.listeners.iter().map(|listener| listener.id.clone()).collect::<Vec<_>>();
     check("server.listener", names(old) != names(new));
-    for (a, b) in old.listeners.iter().zip(&new.listeners).filter(|(a, b)| a.id == b.id) {
+    let pair = |a: &'_ Listener| new.listeners.iter().find(|b| a.id == b.id);
+    for (a, b) in old.listeners.iter().filter_map(|a| Some((a, pair(a)?))) {
         let mut check = |key: &str, differs: bool| {
             if differs {
                 keys.push(format!("server.listener.{}.{key}", crate::config::quoted(&a.id)));
@@ -332,7 +336,9 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
         check("socket", a.socket != b.socket);
         check("proxy.trusted-networks", differ(&a.trusted_networks, &b.trusted_networks));
         check("single-process", a.single_process != b.single_process);
-        check("transcript", a.transcript != b.transcript);
+        let transcript =
+            |listener: &Listener| (listener.transcript, listener.transcript_secrets, listener.transcript_data);
+        check("transcript", transcript(a) != transcript(b));
         check("preauth", a.preauth != b.preauth);
     }
     keys
