@@ -93,7 +93,9 @@ mod tests {
             let (uid, answer) = answer.unwrap();
             assert_eq!(answer, Err(format!("the lookup of the user with the number {uid} took too long")));
         }
-        assert!((1..=AT_ONCE).contains(&seen.try_iter().count()));
+        // Threads may have taken their time to begin.
+        seen.recv().unwrap();
+        assert!(seen.try_iter().count() < AT_ONCE);
         drop(release);
     }
 }
