@@ -13,7 +13,7 @@ use crate::Options;
 use crate::heap;
 use crate::report::{Figure, Reach, Row};
 use crate::support::certificate::Certificate;
-use crate::support::child::Idlers;
+use crate::support::child::{Child, Part};
 use crate::support::serving::Serving;
 
 pub(crate) fn run(options: &Options) -> Vec<Row> {
@@ -30,10 +30,10 @@ fn measure(connections: usize, tls: Option<&Certificate>, most: f64) -> Row {
     let counting = heap::begin();
     let serving = Serving::imap(Arc::new(builder.build().unwrap()), tls.map(Certificate::acceptor));
     // What is made once and by need, as tables and pools are, is not a connection's.
-    let first = Idlers::start(serving.address, 50, tls);
+    let first = Child::start(Part::Idle, serving.address, 50, 100, tls);
     std::thread::sleep(Duration::from_millis(300));
     let (before, resident) = (counting.look(), heap::resident());
-    let idlers = Idlers::start(serving.address, connections, tls);
+    let idlers = Child::start(Part::Idle, serving.address, connections, 101, tls);
     std::thread::sleep(Duration::from_millis(1000));
     let after = counting.look();
     let grown = heap::resident().saturating_sub(resident);

@@ -5,6 +5,7 @@ mod append;
 mod decode;
 mod fetch;
 mod idle;
+mod load;
 mod noop;
 mod retrieve;
 mod rows_out;
@@ -35,6 +36,9 @@ pub(crate) const ALL: &[Entry] = &[
     ("pop3-logins", retrieve::logins),
     ("idle", idle::run),
     ("announce", announce::run),
+    ("load-idle", load::idle),
+    ("load-failed-logins", load::failed_logins),
+    ("load-slow-clients", load::slow_clients),
     ("view", view::run),
 ];
 

@@ -1,9 +1,10 @@
 //! A client with a socket that blocks.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 
+use socket2::{Domain, Socket, Type};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::certificate::NAME;
@@ -17,6 +18,14 @@ pub(crate) enum Stream {
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
+/// A socket with this address at our end.
+pub(crate) fn connect_from(from: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((from, 0)).into())?;
+    socket.connect(&to.into())?;
+    Ok(socket.into())
+}
+
 /// A connection.
 pub(crate) struct Connection {
     stream: Stream,
@@ -25,7 +34,15 @@ pub(crate) struct Connection {
 
 impl Stream {
     pub(crate) fn open(address: SocketAddr, tls: Option<Arc<ClientConfig>>) -> Self {
-        let socket = TcpStream::connect(address).unwrap();
+        Self::over(TcpStream::connect(address).unwrap(), tls)
+    }
+
+    /// From an address of this machine's.
+    pub(crate) fn open_from(from: Ipv4Addr, to: SocketAddr, tls: Option<Arc<ClientConfig>>) -> Self {
+        Self::over(connect_from(from, to).unwrap(), tls)
+    }
+
+    fn over(socket: TcpStream, tls: Option<Arc<ClientConfig>>) -> Self {
         socket.set_nodelay(true).unwrap();
         match tls {
             None => Self::Plain(socket),
