@@ -13,7 +13,8 @@ use super::sync::sync;
 
 /// Tells what happens until the client says DONE.
 pub(crate) async fn idle(port: Port, selected: Option<Arc<SelectedMailbox>>) -> Completion {
-    port.emit(Reply::Continue("idling")).await;
+    // What does not wait for news is boxed: its state is gone, not kept as room, for the hours that this may take.
+    Box::pin(port.emit(Reply::Continue("idling"))).await;
     port.settle().await;
     loop {
         let Some(selected) = &selected else {
@@ -21,7 +22,7 @@ pub(crate) async fn idle(port: Port, selected: Option<Arc<SelectedMailbox>>) -> 
             break;
         };
         let before = selected.since();
-        if !sync(&port, selected).await {
+        if !Box::pin(sync(&port, selected)).await {
             // What is new stays new, so that waiting for news would not wait: the next sign of life tries again.
             port.take_beat();
             poll_fn(|_| if port.is_done() || port.take_beat() { Poll::Ready(()) } else { Poll::Pending }).await;
