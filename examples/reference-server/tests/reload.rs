@@ -274,6 +274,18 @@ fn what_takes_a_restart_is_named_each_time() {
     let capability = imap.command("CAPABILITY").unwrap().ok();
     assert!(!text(&capability.untagged[0]).contains("APPENDLIMIT=1000 "), "{capability:?}");
     // A listener more or less is the server's affair.
+    world.configure(&[
+        ("[server.listener.imap]\nbind = \"127.0.0.1:0\"", "[server.listener.imap]\nbind = \"127.0.0.2:0\""),
+        ("[server.listener.imaps]\n", "[server.listener.earlier]\n"),
+        ("[server.listener.pop3s]\nbind = \"127.0.0.1:0\"", "[server.listener.pop3s]\nbind = \"127.0.0.2:0\""),
+    ]);
+    let line = "has been read again; it takes a restart to change server.listener, server.listener.imap.bind, \
+                server.listener.pop3s.bind";
+    assert_eq!(world.reload(), line, "those that have stayed, too");
+    assert!(greeting(world.server.address("imap")).starts_with("* OK"));
+    if has("python3") {
+        assert_eq!(world.number("imaps"), Some(1), "it is served as before");
+    }
     world.configure(&[("[server.listener.pop3s]", "[server.listener.more]")]);
     assert_eq!(world.reload(), "has been read again; it takes a restart to change server.listener");
     assert!(greeting(world.server.address("pop3")).starts_with("+OK"));
@@ -312,6 +324,28 @@ fn settings_hold_for_who_comes_later() {
     assert_eq!((world.number("imaps"), world.number("pop3s")), (Some(1), Some(1001)));
     let reply = Imap::connect(world.server.address("imap")).unwrap().command(&format!("LOGIN {USER} \"{PASSWORD}\""));
     reply.unwrap().ok();
+}
+
+#[test]
+fn who_is_there_still_counts() {
+    let world = World::new();
+    let address = world.server.address("pop3");
+    let mut first = Pop3::connect(address);
+    first.login(USER, PASSWORD);
+    assert_eq!(world.reload(), "has been read again");
+    let refused = Pop3::connect(address).try_login(USER, PASSWORD);
+    assert!(refused.starts_with("-ERR [IN-USE] "), "{refused}");
+    world.configure(&[("[server.tls]", "[limits.user]\nsessions = 1\n[server.tls]")]);
+    assert_eq!(world.reload(), "has been read again");
+    let log_in = || {
+        let mut imap = Imap::connect(world.server.address("imap")).unwrap();
+        imap.command(&format!("LOGIN {USER} \"{PASSWORD}\"")).unwrap().tagged
+    };
+    let refused = log_in();
+    assert!(refused.starts_with("NO [LIMIT] "), "{refused}");
+    first.quit();
+    drop(first);
+    until(|| log_in().starts_with("OK "));
 }
 
 /// What changes without a signal needs none: users.
