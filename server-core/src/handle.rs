@@ -24,6 +24,9 @@ use crate::socket::Listening;
 /// How often the good-byes of a staggered shutdown go on.
 const TICK: Duration = Duration::from_millis(10);
 
+/// The longest time between two of them: a few clients that come back at once are no burden.
+const BETWEEN_GOOD_BYES: Duration = Duration::from_millis(100);
+
 /// A server whose sockets listen. Clients can connect already; they wait for [`start`](Self::start).
 pub struct BoundServer {
     ways: Vec<Way>,
@@ -268,8 +271,9 @@ impl ServerHandle {
         self.loops.wait().await;
         let text: Arc<str> = text.into();
         let (all, again) = self.shared.sessions.farewell(text.clone());
-        let over = self.stagger.min(grace / 2);
         let told = all.len();
+        let few = BETWEEN_GOOD_BYES.saturating_mul(u32::try_from(told).unwrap_or(u32::MAX));
+        let over = self.stagger.min(grace / 2).min(few);
         info!(connections = told, ?grace, ?over, "shutting down");
         if again {
             // They hear the words of the first call, the rest of them now.

@@ -146,7 +146,8 @@ impl Server {
     }
 
     /// Spreads the good-byes of a [shutdown](crate::ServerHandle::shutdown) over this time, so that not all clients
-    /// come back at once; never over more than half of its grace period. Default: zero, which tells everybody at once.
+    /// come back at once; never over more than half of its grace period, nor over more than a tenth of a second for each
+    /// client. Default: zero, which tells everybody at once.
     #[must_use]
     pub fn stagger(mut self, time: Duration) -> Self {
         self.stagger = time;

@@ -157,11 +157,20 @@ async fn good_byes_are_spread() {
 
 #[tokio::test(start_paused = true)]
 async fn the_last_one_has_half_of_the_grace_period() {
-    let (server, clients) = crowd(Duration::from_secs(600), 10).await;
+    let (server, clients) = crowd(Duration::from_secs(600), 200).await;
     let leaving = tokio::spawn(async move { server.shutdown("bye", Duration::from_secs(20)).await });
     let times = good_byes(clients).await;
     assert_eq!(leaving.await.unwrap().dropped, 0);
     assert!((8_000..=10_020).contains(times.last().unwrap()), "{times:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_few_need_not_be_spread_far() {
+    let (server, clients) = crowd(Duration::from_secs(600), 3).await;
+    let leaving = tokio::spawn(async move { server.shutdown("bye", Duration::from_secs(60)).await });
+    let times = good_byes(clients).await;
+    leaving.await.unwrap();
+    assert!((200..=220).contains(times.last().unwrap()), "{times:?}");
 }
 
 #[tokio::test(start_paused = true)]

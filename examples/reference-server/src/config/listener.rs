@@ -471,6 +471,6 @@ impl Server {
     }
 
     pub(super) fn built_in() -> Self {
-        Self { shutdown_grace: Duration::from_secs(10), shutdown_stagger: Duration::ZERO, ..Self::default() }
+        Self { shutdown_grace: Duration::from_secs(10), shutdown_stagger: Duration::from_secs(3), ..Self::default() }
     }
 }
