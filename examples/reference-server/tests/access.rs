@@ -11,6 +11,8 @@
 mod support;
 
 use std::fs;
+use std::io::Write;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -210,6 +212,43 @@ fn whoever_comes_over_a_unix_socket_is_let_in() {
     let server = place.start();
     Raw::unix(&socket).expect("* OK ");
     greeted(&server, "imap", "127.0.0.1", false);
+}
+
+#[test]
+fn clients_of_a_socket_for_both_families_are_known_by_their_own() {
+    // Open to others, and maybe run as root: that has to be said.
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let place = Place::empty(&format!(
+        "data = \"data\"\n[server]\nrun-as = {{ user = \"{uid}\", group = \"{gid}\" }}\n\
+         acl = [[\"log\", \"any\", \"from ${{family}} ${{address}}\"], \"deny 127.0.0.1\", \"allow any\"]\n\
+         tcp-wrappers = {{ allow-table = \"allow\", deny-table = \"deny\" }}\n\
+         [server.listener.imap]\nbind = \"[::]:0\"\nprotocol = \"imap\"\n",
+    ));
+    fs::write(place.path().join("deny"), "imap4d: 127.0.0.3\n").unwrap();
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        let _ = writeln!(std::io::stderr().lock(), "SKIPPED: this machine has no IPv6");
+        return;
+    }
+    let server = place.start();
+    let port = server.address("imap").port();
+    for (from, to, wanted) in [
+        ("127.0.0.1", "127.0.0.1", false),
+        ("127.0.0.2", "127.0.0.1", true),
+        ("127.0.0.3", "127.0.0.1", false),
+        ("::1", "::1", true),
+    ] {
+        let said = greeting(loopback(from), SocketAddr::new(loopback(to), port));
+        assert_eq!(said.is_some(), wanted, "{from}: {said:?}\n{}", server.log());
+    }
+    let log = server.log();
+    for part in [
+        "from AF_INET 127.0.0.1",
+        "access from 127.0.0.1 blocked",
+        "access from 127.0.0.3 blocked by TCP wrappers",
+        "from AF_INET6 ::1",
+    ] {
+        assert!(log.contains(part), "{part}: {log}");
+    }
 }
 
 #[test]

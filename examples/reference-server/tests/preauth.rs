@@ -142,6 +142,9 @@ fn a_program_is_told_both_ends() {
     assert_eq!(told, ["7", "127.0.0.2", &port.to_string(), "127.0.0.1", &to.port().to_string(), "a b", ";", "$x"]);
 }
 
+/// What a client's machine answers for the two ports.
+type Answer = Box<dyn Fn(u16, u16) -> String + Send>;
+
 /// Ident of a client's machine, on the address that this machine is to itself: what answers is made from the query.
 struct Identd {
     port: u16,
@@ -300,7 +303,7 @@ fn the_clients_machine_says_who_it_is_in_secret() {
     let moved = move |client: u16, server: u16| {
         token(uid, client ^ 1, server).replace(&format!("{}, ", client ^ 1), &format!("{client}, "))
     };
-    let answers: [(Box<dyn Fn(u16, u16) -> String + Send>, Vec<u8>); 3] = [
+    let answers: [(Answer, Vec<u8>); 3] = [
         (Box::new(flipped), record()),
         (Box::new(moved), record()),
         (Box::new(move |client, server| token(uid, client, server)), other),
