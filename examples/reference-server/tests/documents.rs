@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use support::{PILLARBOXD, has, pillarboxd, run_with_input, text};
+use support::{CONFIG, PILLARBOXD, Place, has, pillarboxd, run_with_input, text};
 
 /// A file of the package, or beside it.
 fn file(path: &str) -> PathBuf {
@@ -306,4 +306,62 @@ fn id_tells_of_the_system_where_it_is_asked_to() {
         format!("* ID (\"os-version\" \"{}\" \"os\" \"{}\" \"vendor\" \"Pillarbox\")", uname("-r"), uname("-s"));
     let said = text(&output.stdout);
     assert!(said.lines().any(|line| line == wanted), "no {wanted} in {said}{}", text(&output.stderr));
+}
+
+#[test]
+fn tls_is_there_where_a_certificate_is_unless_that_is_said() {
+    let certificate = "tls.certificate = \"self-signed\"";
+    for (lines, mode) in [
+        ("", "no"),
+        (certificate, "ondemand"),
+        (&format!("{certificate}\ntls.enable = false"), "no"),
+        (&format!("{certificate}\ntls.enable = true"), "ondemand"),
+        (&format!("{certificate}\ntls.implicit = true"), "connection"),
+        (&format!("{certificate}\ntls.enable = false\ntls.implicit = true"), "no"),
+    ] {
+        let shown =
+            check(&format!("[server.listener.any]\nbind = \"127.0.0.1\"\nprotocol = \"imap\"\n{lines}\n")).unwrap();
+        let (_, listener) = shown.split_once("[server.listener.any]").unwrap();
+        assert!(listener.contains(&format!("\ntls-mode = \"{mode}\"\n")), "{lines}: {listener}");
+    }
+    let error =
+        check("[server.listener.any]\nbind = \"127.0.0.1\"\nprotocol = \"imap\"\ntls.enable = true\n").unwrap_err();
+    assert!(error.contains("server.listener.any: no certificate set"), "{error}");
+}
+
+#[test]
+fn d_without_a_number_is_that_of_the_program_it_is_called_by() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, most) in [("imap4d", 20), ("pop3d", 10), ("pillarboxd", 20)] {
+        let program = folder.path().join(name);
+        std::os::unix::fs::symlink(PILLARBOXD, &program).unwrap();
+        let output = Command::new(&program).args(["-d", "--check-config"]).output().unwrap();
+        let shown = text(&output.stdout);
+        assert!(shown.contains(&format!("\nmax-children = {most}\n")), "{name}: {shown}{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn lines_of_the_log_have_what_is_asked_for() {
+    for (lines, line_info, severity, session) in [
+        ("", false, true, true),
+        ("[logging]\nprint-severity = false\nsession-id = false\n[debug]\nline-info = true\n", true, false, false),
+    ] {
+        let place = Place::with_config(&format!("{CONFIG}{lines}"));
+        let server = place.start();
+        let mut imap = server.imap();
+        imap.command("ID (\"name\" \"a client\" \"version\" NIL)").unwrap().ok();
+        drop(imap);
+        let log = place.path().join("log");
+        server.signal("TERM");
+        server.wait();
+        let log = fs::read_to_string(log).unwrap();
+        assert!(log.contains("a client"), "what the client says that it is: {log}");
+        let line = log.lines().find(|line| line.contains("logged in")).unwrap_or_else(|| panic!("{log}"));
+        assert_eq!(line.contains(".rs:"), line_info, "{line}");
+        let has_severity = line.split(' ').any(|word| word.trim_matches(['[', ']', ':']).eq_ignore_ascii_case("info"));
+        assert_eq!(has_severity, severity, "{line}");
+        let name = |word: &str| word.len() == 8 && word.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        assert_eq!(line.split(' ').any(name), session, "{line}");
+    }
 }
