@@ -214,6 +214,63 @@ fn failed_logins_block_an_address_for_a_while() {
 }
 
 #[test]
+fn failed_logins_count_in_every_protocol_and_mechanism() {
+    let (_place, server) =
+        start("[limits]\nexempt = []\nlogin = { free = 100, block-after = 4, block-for = \"1h\", window = \"1h\" }");
+    let mut pop3 = greeted(server.address("pop3"));
+    pop3.say(&format!("USER {USER}")).expect("+OK");
+    pop3.say("PASS wrong").expect("-ERR [AUTH] ");
+    // "\0alice\0wrong".
+    pop3.say("AUTH PLAIN AGFsaWNlAHdyb25n").expect("-ERR [AUTH] ");
+    let mut imap = greeted(server.address("imap"));
+    assert!(imap.tagged("AUTHENTICATE PLAIN AGFsaWNlAHdyb25n").starts_with("t NO [AUTHENTICATIONFAILED] "));
+    assert!(greeting(HERE, server.address("imap")).is_some());
+    assert!(imap.tagged("LOGIN alice wrong").starts_with("t NO [AUTHENTICATIONFAILED] "));
+    refused(HERE, server.address("imap"));
+    refused(HERE, server.address("pop3"));
+}
+
+#[test]
+fn answers_that_wait_are_so_many() {
+    let (_place, server) = start(
+        "[limits]\nexempt = []\nlogin = { free = 0, first-delay = \"1h\", longest-delay = \"1h\", waiting = 1, \
+         block-after = 0 }",
+    );
+    let to = server.address("imap");
+    let mut clients = [greeted(to), greeted(to)];
+    for client in &mut clients {
+        client.say("a LOGIN alice wrong");
+    }
+    // One of the two waits for an hour; the other is dropped without an answer.
+    let (one, other) = clients.split_at_mut(1);
+    std::thread::scope(|scope| {
+        let (over, told) = std::sync::mpsc::channel();
+        for client in [&mut one[0], &mut other[0]] {
+            let over = over.clone();
+            scope.spawn(move || over.send(client.line()));
+        }
+        assert_eq!(told.recv_timeout(PATIENCE).unwrap(), None);
+        // The other one's end comes with the server's.
+        server.kill();
+        assert_eq!(told.recv_timeout(PATIENCE).unwrap(), None);
+    });
+}
+
+#[test]
+fn a_client_that_is_too_slow_in_the_middle_of_something_is_cut_off() {
+    let (_place, server) = start("[limits]\ntransfer = { min-rate = 1000, window = \"1s\" }");
+    let mut waiting = greeted(server.address("imap"));
+    let mut slow = greeted(server.address("imap"));
+    let begun = Instant::now();
+    slow.send("a LOGIN {1000}\r\n").expect("+ ");
+    slow.send("x");
+    while slow.line().is_some() {}
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+    // Whoever owes nothing may take as long as it likes.
+    assert!(waiting.tagged("NOOP").starts_with("t OK"));
+}
+
+#[test]
 fn this_machine_is_not_held_up_unless_told() {
     let (_place, server) =
         start("[limits]\nlogin = { free = 0, first-delay = \"1h\", longest-delay = \"1h\", block-after = 1 }");
