@@ -47,7 +47,10 @@ impl Drop for Stranger {
 
 #[test]
 fn in_the_background_it_leaves_the_terminal_and_says_when_it_is_ready() {
-    let place = place("", "", "");
+    let folder = tempfile::tempdir().unwrap();
+    let log = UnixDatagram::bind(folder.path().join("log")).unwrap();
+    log.set_read_timeout(Some(support::PATIENCE)).unwrap();
+    let place = place(&format!("[logging]\nsocket = \"{}\"", folder.path().join("log").display()), "", "");
     let (pidfile, ready) = (place.path().join("pid"), place.path().join("ready"));
     let started =
         place.command().arg("--background").arg("--pidfile").arg(&pidfile).arg("--ready-file").arg(&ready).output();
@@ -71,6 +74,11 @@ fn in_the_background_it_leaves_the_terminal_and_says_when_it_is_ready() {
     assert!(wire.line().starts_with("* OK"));
     daemon.signal("TERM");
     assert!(wire.rest().starts_with("* BYE"));
+    let mut packet = [0; 4096];
+    while !text(&packet).contains("shutting down") {
+        packet.fill(0);
+        log.recv(&mut packet).unwrap();
+    }
     eventually("it ends", || !daemon.is_there());
     assert!(!pidfile.exists());
 }

@@ -59,6 +59,7 @@ pub(super) struct Serve {
     pub(super) foreground: bool,
 
     /// Leave the terminal. The program that was started ends when the server is ready, or with its status when it isn't.
+    /// The log goes to syslog.
     #[arg(long, conflicts_with_all = ["inetd", "test"])]
     pub(super) background: bool,
 

@@ -43,7 +43,12 @@ pub(super) fn serve(
     // It takes variables out of the environment, so it comes before any thread.
     let inherited = inherited::take().map_err(|error| Failure::io(Status::OsError, "inherited sockets", &error))?;
     let account = account(config)?;
-    let logger = Logger::start(config, super::PROGRAM)?;
+    let logger = {
+        let mut config = config.clone();
+        // Nobody sees the standard error of a daemon.
+        config.logging.syslog |= background.is_some();
+        Logger::start(&config, super::PROGRAM)?
+    };
     let descriptors = raise_open_files().unwrap_or_else(|error| {
         tracing::warn!(%error, "the limit on open files stays");
         None
