@@ -14,11 +14,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
-use support::{CONFIG, Imap, Place, text};
+use support::{CONFIG, Imap, PASSWORD, Place, USER, has, text};
 
 /// A message that can be told from any other, and from a part of itself.
 fn message(name: &str) -> Vec<u8> {
@@ -118,9 +119,52 @@ fn over_and_over(
     (done, thread)
 }
 
+/// Copies by the rules of the documents.
+fn plain_copy(from: &Path, to: &Path) {
+    let mut runs = 0;
+    loop {
+        let vanished = copy_once(from, to).unwrap();
+        runs += 1;
+        if runs > 1 && !vanished {
+            return;
+        }
+        assert!(runs < 1000, "files vanish in every run");
+    }
+}
+
+/// Copies by the commands of the documents.
+fn documented_copy(from: &Path, to: &Path) {
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operating.md");
+    let document = fs::read_to_string(document).unwrap();
+    let (_, block) = document.split_once("```console\n# again() {").expect("the commands of a backup");
+    let block = format!("# again() {{{}", block.split("\n```").next().unwrap());
+    let commands: Vec<&str> = block.lines().map(|line| line.strip_prefix("# ").expect("a command")).collect();
+    let (from, to) = (from.to_str().unwrap(), to.to_str().unwrap());
+    let commands = commands.join("\n").replace("/var/lib/pillarbox", from).replace("/backup/pillarbox", to);
+    let output = Command::new("bash").args(["-c", &commands]).output().unwrap();
+    assert!(output.status.success(), "{commands}: {}", text(&output.stderr));
+}
+
 #[test]
 fn a_live_copy_of_the_data_folder_can_be_restored() {
-    let place = Place::new();
+    copied_and_restored(plain_copy);
+}
+
+#[test]
+fn the_commands_of_the_documents_make_such_a_copy() {
+    if has("rsync") && has("sqlite3") {
+        let copy = copied_and_restored(documented_copy);
+        let db = copy.data().join("pop3-login.sqlite");
+        let db = rusqlite::Connection::open(db).unwrap();
+        let user: String = db.query_row("SELECT user FROM number", [], |row| row.get(0)).unwrap();
+        assert_eq!(user, USER);
+    }
+}
+
+/// Copies the data folder of a server under load, and looks what a server makes of the copy.
+fn copied_and_restored(make_copy: impl Fn(&Path, &Path)) -> Place {
+    let config = format!("{CONFIG}[pop3]\nlogin-delay = 1\n");
+    let place = Place::with_config(&config);
     let server = place.start();
     let mut imap = server.imap();
     imap.command("CREATE Archive").unwrap().ok();
@@ -144,6 +188,10 @@ fn a_live_copy_of_the_data_folder_can_be_restored() {
     imap.command("COPY 1:30 Archive").unwrap().ok();
     let before = [read(&mut imap, "INBOX"), read(&mut imap, "Archive")];
     assert_eq!(before[0].messages.keys().cloned().collect::<BTreeSet<_>>(), kept);
+
+    let mut pop3 = support::pop3::Pop3::connect(server.address("pop3"));
+    pop3.login(USER, PASSWORD);
+    pop3.quit();
 
     let stop = Arc::new(AtomicBool::new(false));
     let mut workers = Vec::new();
@@ -172,16 +220,8 @@ fn a_live_copy_of_the_data_folder_can_be_restored() {
         thread::yield_now();
     }
     let started: Vec<u32> = workers.iter().map(|(done, _)| done.load(Ordering::Relaxed)).collect();
-    let copy = Place::empty(CONFIG);
-    let mut runs = 0;
-    loop {
-        let vanished = copy_once(&place.data(), &copy.data()).unwrap();
-        runs += 1;
-        if runs > 1 && !vanished {
-            break;
-        }
-        assert!(runs < 1000, "files vanish in every run");
-    }
+    let copy = Place::empty(&config);
+    make_copy(&place.data(), &copy.data());
     let ended: Vec<u32> = workers.iter().map(|(done, _)| done.load(Ordering::Relaxed)).collect();
     assert!(ended.iter().sum::<u32>() > started.iter().sum::<u32>(), "nothing happened during the copy");
     // What was acknowledged and not taken away again before the copy began: odd rounds.
@@ -219,4 +259,5 @@ fn a_live_copy_of_the_data_folder_can_be_restored() {
     // It goes on as any other.
     imap.append("INBOX", "", &message("after"));
     assert_eq!(read(&mut imap, "INBOX").messages["after"].0, 1);
+    copy
 }
