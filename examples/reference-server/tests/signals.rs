@@ -255,6 +255,28 @@ fn good_byes_are_spread() {
 }
 
 #[test]
+fn who_never_ends_a_handshake_keeps_nobody_for_long() {
+    let config = CONFIG
+        .replace("shutdown-grace = \"5s\"", "shutdown-grace = \"1h\"")
+        .replace("certificate = \"self-signed\"", "certificate = \"self-signed\"\nhandshake-timeout = 1");
+    let proxied = "[server.listener.proxied]\nbind = \"127.0.0.1:0\"\nprotocol = \"imap\"\n\
+                   proxy.trusted-networks = [\"127.0.0.1\"]\n";
+    let place = Place::with_config(&format!("{config}{proxied}"));
+    let server = place.start();
+    // One that has sent nothing, in each place where something has to come before there is a session.
+    let silent = [Raw::connect(server.address("imaps")), Raw::connect(server.address("proxied"))];
+    let mut upgrading = Raw::connect(server.address("imap"));
+    upgrading.expect("* OK");
+    upgrading.send("a STARTTLS\r\n");
+    upgrading.expect("a OK");
+    stop(&server, "TERM");
+    assert_eq!(server.wait().code(), Some(0));
+    for mut client in silent.into_iter().chain([upgrading]) {
+        assert_eq!(client.rest(), "", "there is nothing that could be said");
+    }
+}
+
+#[test]
 fn signals_without_a_client() {
     for signal in ["TERM", "INT"] {
         let place = place("shutdown-grace = \"1h\"");

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::support::{PASSWORD, Server, USER, has, run_with_input};
-use super::{World, listener, told};
+use super::{World, listener, told, until};
 
 const MODES: [&str; 4] = ["no", "ondemand", "required", "connection"];
 
@@ -277,4 +277,29 @@ fn openssl_in_every_mode() {
         let (sent, own) = world.openssl(&server, &format!("{protocol}-ondemand"), &[], commands);
         assert!(!sent.contains(shown) && !own.contains("Protocol version"), "{sent} {own}");
     }
+}
+
+#[test]
+fn the_last_words_come_under_tls() {
+    if !has("python3") {
+        return;
+    }
+    let (world, server) = world();
+    let imap = format!("tls\n< * OK\n> a LOGIN {USER} \"{PASSWORD}\"\n< a OK\nend\n");
+    let pop3 = format!("tls\n< +OK\n> USER {USER}\n< +OK\n> PASS {PASSWORD}\n< +OK\nend\n");
+    let upgraded = format!("< * OK\n> b STARTTLS\n< b OK\n{imap}").replace("tls\n< * OK", "tls");
+    let (here, there) = (&world, &server);
+    std::thread::scope(|scope| {
+        let talks = [("imap-connection", &imap), ("pop3-connection", &pop3), ("imap-required", &upgraded)]
+            .map(|(listener, steps)| (listener, scope.spawn(move || here.talk(there, listener, "", steps))));
+        until(|| server.log().matches("logged in").count() == 3);
+        server.signal("TERM");
+        for (listener, talk) in talks {
+            let transcript = talk.join().unwrap();
+            let word = if listener.starts_with("imap") { "* BYE" } else { "-ERR [SYS/TEMP]" };
+            // And then the end of TLS, not only that of the connection.
+            assert!(transcript.ends_with(&format!("\n{word} Server shutting down\nclosed\n")), "{transcript}");
+        }
+    });
+    assert_eq!(server.wait().code(), Some(0));
 }

@@ -61,7 +61,9 @@ try:
             while True:
                 line()
         elif word == "tls":
-            stream = context.wrap_socket(stream, server_hostname=wanted.get("host", "mail.example.org"))
+            host = wanted.get("host", "mail.example.org")
+            # A connection that ends before TLS does is no good end.
+            stream = context.wrap_socket(stream, server_hostname=host, suppress_ragged_eofs=False)
             names = ",".join(name for _, name in stream.getpeercert()["subjectAltName"])
             print("tls", stream.version(), stream.cipher()[0], names, stream.selected_alpn_protocol())
         else:
