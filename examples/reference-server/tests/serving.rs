@@ -11,7 +11,7 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -101,6 +101,62 @@ fn a_listener_s_limit_is_over_all_its_addresses() {
     assert_eq!(Wire::to(server.address("imap")).rest(), "", "and that of the server: one");
     drop(first);
     eventually("there is room again", || greeting(four).starts_with("* OK"));
+}
+
+#[test]
+fn addresses_of_all_kinds_are_listened_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("imap");
+    let place = place("", "", "");
+    support::wire::edit(
+        &place,
+        "bind = \"127.0.0.1:0\"\nprotocol = \"imap\"",
+        &format!("bind = [\"[::]:0\", \"localhost:0\", \"unix://{}\"]\nprotocol = \"imap\"", socket.display()),
+    );
+    let command = || {
+        let mut command = place.command();
+        // Root has to be told that it may stay root where others can connect.
+        if fs::metadata("/proc/self").unwrap().uid() == 0 {
+            command.args(["--set", "server.run-as.user=root"]);
+        }
+        command
+    };
+    let server = Server::start(&mut command(), place.path());
+    let ready = fs::read_to_string(place.path().join("ready")).unwrap();
+    let ports: Vec<_> = ready
+        .lines()
+        .filter(|line| line.starts_with("imap "))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<std::net::SocketAddr>().ok())
+        .collect();
+    assert!(ports.len() >= 2, "{ready}");
+    for address in [format!("127.0.0.1:{}", ports[0].port()), format!("[::1]:{}", ports[0].port())] {
+        assert!(greeting(address.parse().unwrap()).starts_with("* OK"), "{address}");
+    }
+    assert!(greeting(ports[1]).starts_with("* OK"), "a host by its name");
+    let unix = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(unix), &mut line).unwrap();
+    assert!(line.starts_with("* OK"), "{line}");
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(!socket.exists());
+
+    support::wire::edit(&place, "localhost:0", "no-such-host.invalid:0");
+    let output = command().output().unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    let said = text(&output.stderr);
+    assert!(said.starts_with("pillarboxd: listener imap: cannot look up no-such-host.invalid:0: "), "{said}");
+}
+
+#[test]
+fn the_port_of_the_server_is_for_addresses_that_give_none() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let place = Place::with_config(&format!(
+        "data = \"data\"\n[server.listener.imap]\nbind = \"127.0.0.1\"\nprotocol = \"imap\"\n[server]\nport = {port}\n"
+    ));
+    assert_eq!(place.start().address("imap").port(), port);
 }
 
 #[test]
