@@ -89,7 +89,9 @@ fn hold(
     hooked.unhook();
     let most = 3 * run.output.len() + 64 * text.len() + (2 << 20);
     assert!(grown <= most, "{grown} octets of heap for {} of input and {} of output", text.len(), run.output.len());
-    assert!(run.output.starts_with(b"+OK"), "{}", show(&run.output));
+    // A client that is dropped may have got no more than a part of its greeting.
+    let begins = if run.whole { &b"+OK"[..] } else { &b"+OK"[..run.output.len().min(3)] };
+    assert!(run.output.starts_with(begins), "{}", show(&run.output));
     assert!(!run.whole || run.output.ends_with(b"\r\n"), "{}", show(&run.output));
     // Lines of such a message may look like anything.
     if !policies.is_input_a_message() {
