@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
@@ -160,12 +161,20 @@ fn sockets_of(client: &TcpStream) -> (BorrowedFd<'static>, BorrowedFd<'static>) 
     (found.0.unwrap(), found.1.unwrap())
 }
 
-/// What the system has as the length of the queue of a listening socket.
-fn queue(server: &ServerHandle, name: &str) -> u32 {
+/// What the system has as the length of the queue of a listening socket; `None` where the program that tells is missing.
+fn queue(server: &ServerHandle, name: &str) -> Option<u32> {
     let port = server.local_addr(name).unwrap().port();
-    let output = std::process::Command::new("ss").args(["-ltnH", &format!("sport = :{port}")]).output().unwrap();
+    let output = match std::process::Command::new("ss").args(["-ltnH", &format!("sport = :{port}")]).output() {
+        Ok(output) => output,
+        Err(error) => {
+            assert!(std::env::var_os("CI").is_none(), "ss: {error}");
+            // Straight to the file: the test harness would keep it from being seen.
+            let _ = writeln!(std::io::stderr().lock(), "SKIPPED: ss is not installed");
+            return None;
+        }
+    };
     let text = String::from_utf8(output.stdout).unwrap();
-    text.split_ascii_whitespace().nth(2).unwrap().parse().unwrap()
+    Some(text.split_ascii_whitespace().nth(2).unwrap().parse().unwrap())
 }
 
 #[tokio::test]
@@ -229,7 +238,9 @@ async fn options_reach_the_kernel() {
     let listening = SockRef::from(&listening);
     assert!(listening.reuse_address().unwrap() && !listening.reuse_port().unwrap());
 
-    assert_eq!((queue(&server, "all"), queue(&server, "one"), queue(&plain, "plain")), (77, 7, 1024));
+    for (server, name, wanted) in [(&server, "all", 77), (&server, "one", 7), (&plain, "plain", 1024)] {
+        assert!(queue(server, name).is_none_or(|length| length == wanted), "{name}");
+    }
 }
 
 #[tokio::test]
