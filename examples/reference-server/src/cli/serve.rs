@@ -62,6 +62,7 @@ pub(super) fn serve(
         idle_exit: args.serve.idle_exit.filter(|seconds| *seconds > 0).map(Duration::from_secs),
     };
     let bound = build::bind(config, &live, inherited, ends, descriptors)?;
+    check_inherited(config, &bound, any_password && !args.serve.insecure)?;
     let pidfile = config.server.pidfile.as_deref().map(PidFile::write).transpose()?;
     if let Some(account) = account {
         switch(&account)?;
@@ -91,10 +92,12 @@ pub(super) fn serve(
         }
         notify(inherited::READY);
         let watching = tokio::spawn(live.notices().clone().watch(server.clone()));
+        let keeping_up = tokio::spawn(Arc::clone(&live).keep_up());
         let mut daemon =
             Daemon { place, data: &data, live: &live, backend: &backend, logger: &logger, config: config.clone() };
         let code = daemon.run(&server, &mut signals).await;
         watching.abort();
+        keeping_up.abort();
         Ok(code)
     });
     // Work that is still under way has had its time; what it has not answered, it has not promised.
@@ -160,14 +163,9 @@ pub(super) fn manner(place: &Place, args: &Args) -> Result<Manner> {
     let serve = &args.serve;
     if serve.any_password && !serve.insecure {
         for listener in &place.config.listeners {
-            if !listener.is_local() {
-                return Err(Failure::new(
-                    Status::Usage,
-                    format_args!(
-                        "--any-password: listener {} is open to others; to let all of them in, add --insecure",
-                        listener.id
-                    ),
-                ));
+            // Behind a proxy on this machine are clients from elsewhere.
+            if !listener.is_local() || !listener.trusted_networks.is_empty() {
+                return Err(open_to_others(&listener.id));
             }
         }
     }
@@ -177,6 +175,24 @@ pub(super) fn manner(place: &Place, args: &Args) -> Result<Manner> {
         test: false,
         program: super::named(&place.called).map(|_| place.called.clone()),
     })
+}
+
+fn open_to_others(listener: &str) -> Failure {
+    Failure::new(
+        Status::Usage,
+        format_args!("--any-password: listener {listener} is open to others; to let all of them in, add --insecure"),
+    )
+}
+
+/// What was inherited in place of an address of the configuration may be open to others, where that is not.
+fn check_inherited(config: &Config, bound: &BoundServer, any_password: bool) -> Result<()> {
+    for (name, address) in bound.addresses() {
+        let meant_to_be = find(config, &name).is_none_or(Listener::is_local);
+        if meant_to_be && any_password && !crate::config::is_local(&address) {
+            return Err(open_to_others(&name));
+        }
+    }
+    Ok(())
 }
 
 /// Tells a service manager, if there is one.

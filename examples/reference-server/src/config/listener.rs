@@ -108,7 +108,7 @@ impl Listener {
 }
 
 /// Whether only this machine can reach an address. A name is looked up later, so it is not known to be local.
-fn is_local(address: &Address) -> bool {
+pub(crate) fn is_local(address: &Address) -> bool {
     match address {
         Address::Tcp(address) => address.ip().to_canonical().is_loopback(),
         Address::Host { name, .. } => &**name == "localhost",

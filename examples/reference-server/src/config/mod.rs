@@ -31,6 +31,7 @@ pub use auth::UserSource;
 pub use error::Set;
 pub use imap::{IdField, Imap};
 pub use limits::Limits;
+pub(crate) use listener::is_local;
 pub use listener::{Listener, Protocol, Server, tls_mode_name};
 pub use logging::{Logging, Severity};
 pub use pop3::{BulletinDb, Pop3};

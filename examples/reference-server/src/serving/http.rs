@@ -18,10 +18,14 @@ use crate::exit::{Failure, Result, Status};
 
 /// The longest request.
 const LONGEST: usize = 8 * 1024;
+/// Octets of answers that wait, above which no further request is answered.
+const HIGH_WATER: usize = 16 * 1024;
 /// Fields of a request's head.
 const FIELDS: usize = 64;
 /// How long a client may take for a request, and how long a connection is kept for the next.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How often what was measured is put together.
+const UPKEEP: Duration = Duration::from_secs(5);
 /// Seconds, for histograms.
 const BUCKETS: [f64; 12] = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0];
 
@@ -55,6 +59,18 @@ impl Http {
         Ok(Self { notices, metrics })
     }
 
+    /// Puts together what was measured, now and then for as long as it is polled. It would pile up otherwise where nobody
+    /// asks for it.
+    pub(super) async fn keep_up(self) {
+        let Some(metrics) = self.metrics else { return };
+        let mut interval = tokio::time::interval(UPKEEP);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            metrics.run_upkeep();
+        }
+    }
+
     /// The answer to a request for this: a status, a type of content and the content.
     fn answer(&self, path: &str) -> (&'static str, &'static str, String) {
         const TEXT: &str = "text/plain; charset=utf-8";
@@ -79,12 +95,21 @@ pub struct HttpConversation {
     input: BytesMut,
     output: Output,
     deadline: Instant,
+    /// The client sends no more.
+    end_of_input: bool,
     end: bool,
 }
 
 impl HttpConversation {
     pub(super) fn new(http: Http, now: Instant) -> Self {
-        Self { http, input: BytesMut::new(), output: Output::default(), deadline: now + PATIENCE, end: false }
+        Self {
+            http,
+            input: BytesMut::new(),
+            output: Output::default(),
+            deadline: now + PATIENCE,
+            end_of_input: false,
+            end: false,
+        }
     }
 
     /// One that ends without a word.
@@ -92,9 +117,9 @@ impl HttpConversation {
         Self { end: true, ..Self::new(http, now) }
     }
 
-    /// Answers the requests that are there.
+    /// Answers the requests that are there, but only a few while nobody takes the answers: a few octets ask for many.
     fn serve(&mut self) {
-        while !self.end {
+        while !self.end && !self.input.is_empty() && self.output.len() < HIGH_WATER {
             let mut fields = [httparse::EMPTY_HEADER; FIELDS];
             let mut request = httparse::Request::new(&mut fields);
             let length = match request.parse(&self.input) {
@@ -105,15 +130,12 @@ impl HttpConversation {
                 }
                 Err(_) => return self.refuse("400 Bad Request"),
             };
-            let has = |name: &str, value: Option<&str>| {
-                request.headers.iter().any(|field| {
-                    let tokens = || std::str::from_utf8(field.value).unwrap_or_default().split(',').map(str::trim);
-                    field.name.eq_ignore_ascii_case(name)
-                        && value.is_none_or(|value| tokens().any(|token| token.eq_ignore_ascii_case(value)))
-                })
-            };
+            let has_content = request.headers.iter().any(|field| {
+                field.name.eq_ignore_ascii_case("Transfer-Encoding")
+                    || (field.name.eq_ignore_ascii_case("Content-Length") && field.value != b"0")
+            });
             // What follows would be taken for the next request.
-            if has("Transfer-Encoding", None) || has("Content-Length", None) && !has("Content-Length", Some("0")) {
+            if has_content {
                 return self.refuse("413 Content Too Large");
             }
             let head = match request.method {
@@ -121,10 +143,23 @@ impl HttpConversation {
                 Some("HEAD") => true,
                 _ => return self.refuse("405 Method Not Allowed"),
             };
-            let close = request.version != Some(1) || has("Connection", Some("close"));
+            let asks_to_close = request.headers.iter().any(|field| {
+                let mut tokens = std::str::from_utf8(field.value).unwrap_or_default().split(',').map(str::trim);
+                field.name.eq_ignore_ascii_case("Connection") && tokens.any(|token| token.eq_ignore_ascii_case("close"))
+            });
+            let close = request.version != Some(1) || asks_to_close;
             let (status, kind, content) = self.http.answer(request.path.unwrap_or_default());
             self.input.advance(length);
             self.reply(status, kind, &content, head, close);
+        }
+    }
+
+    /// The same, and whoever was answered has time again.
+    fn serve_until(&mut self, now: Instant) {
+        let before = self.output.len();
+        self.serve();
+        if self.output.len() > before {
+            self.deadline = now + PATIENCE;
         }
     }
 
@@ -153,15 +188,11 @@ impl Conversation for HttpConversation {
     }
 
     fn handle_read(&mut self, now: Instant) {
-        let before = self.output.len();
-        self.serve();
-        if self.output.len() > before {
-            self.deadline = now + PATIENCE;
-        }
+        self.serve_until(now);
     }
 
     fn handle_eof(&mut self, _now: Instant) {
-        self.end = true;
+        self.end_of_input = true;
     }
 
     fn handle_gone(&mut self) {
@@ -173,7 +204,12 @@ impl Conversation for HttpConversation {
         self.end |= matches!(control, Control::Shutdown { .. } | Control::Kick { .. });
     }
 
-    fn poll_next(&mut self, _cx: &mut Context<'_>, _now: Instant) -> Poll<Next> {
+    fn poll_next(&mut self, _cx: &mut Context<'_>, now: Instant) -> Poll<Next> {
+        if self.output.is_empty() {
+            // Requests for which there was no room.
+            self.serve_until(now);
+            self.end |= self.end_of_input && self.output.is_empty();
+        }
         if self.end { Poll::Ready(Next::Close) } else { Poll::Pending }
     }
 
@@ -249,6 +285,27 @@ mod tests {
     }
 
     #[test]
+    fn many_requests_at_once_do_not_become_many_answers_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut conversation = conversation(folder.path());
+        let (request, count) = (b"GET /metrics HTTP/1.1\r\n\r\n", 2000);
+        conversation.read_buf().unwrap().extend_from_slice(&request.repeat(count));
+        conversation.handle_read(Instant::now());
+        conversation.handle_eof(Instant::now());
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut answered = 0;
+        loop {
+            let output = conversation.output().take();
+            assert!(output.len() < 2 * HIGH_WATER);
+            answered += String::from_utf8(output.to_vec()).unwrap().matches("HTTP/1.1 200 OK").count();
+            if conversation.poll_next(&mut cx, Instant::now()).is_ready() {
+                break;
+            }
+        }
+        assert_eq!(answered, count);
+    }
+
+    #[test]
     fn what_is_no_request_ends_it() {
         let folder = tempfile::tempdir().unwrap();
         let long = format!("GET /{} HTTP/1.1\r\n", "x".repeat(LONGEST));
@@ -258,6 +315,8 @@ mod tests {
             ("POST / HTTP/1.1\r\n\r\n", "405"),
             ("GET / HTTP/1.1\r\nContent-Length: 5\r\n\r\nabcde", "413"),
             ("GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", "413"),
+            ("GET / HTTP/1.1\r\nContent-Length: 0\r\nContent-Length: 5\r\n\r\nabcde", "413"),
+            ("GET / HTTP/1.1\r\nContent-Length: 0, 5\r\n\r\nabcde", "413"),
             (long.as_str(), "431"),
             (many.as_str(), "431"),
         ] {

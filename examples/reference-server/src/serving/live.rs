@@ -140,6 +140,11 @@ impl Live {
         &self.notices
     }
 
+    /// What has to be done now and then, for as long as it is polled.
+    pub async fn keep_up(self: Arc<Self>) {
+        self.http.clone().keep_up().await;
+    }
+
     pub(super) fn current(&self) -> Option<Arc<Current>> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
