@@ -135,6 +135,14 @@ fn number(text: &str) -> Option<u32> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Number(Errno);
 
+impl Number {
+    /// The number itself, as in errno(3).
+    #[must_use]
+    pub fn raw(self) -> i32 {
+        self.0 as i32
+    }
+}
+
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.desc())

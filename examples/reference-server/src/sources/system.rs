@@ -6,12 +6,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use pillarbox_proto_core::backend::{Error, Result};
+use pillarbox_server_core::run_as::{Account, RunAsError};
 use uzers::os::unix::UserExt;
 
 use super::passwd::{Entry, Passwd, read_shadow};
 use super::{Found, Home, UserSource};
 use crate::users::{PasswordHash, names};
 use crate::watched::Watched;
+
+/// Errors by which systems say that there is no such account (getpwnam(3)): EPERM, ENOENT, ESRCH, EBADF.
+const NOT_FOUND: [i32; 4] = [1, 2, 3, 9];
 
 /// The least user id that is served by default: below it are the accounts of programs.
 const FIRST: u32 = 1000;
@@ -61,13 +65,10 @@ impl SystemUsers {
         let name = login.to_owned();
         let found = match &self.accounts {
             // The database may be anywhere: a directory service takes its time.
-            Accounts::System => tokio::task::spawn_blocking(move || uzers::get_user_by_name(&name)).await.map(|user| {
-                user.map(|user| Entry {
-                    uid: user.uid(),
-                    gid: user.primary_group_id(),
-                    home: user.home_dir().to_owned(),
-                })
-            }),
+            Accounts::System => match tokio::task::spawn_blocking(move || of_the_system(&name)).await {
+                Ok(entry) => Ok(entry?),
+                Err(error) => Err(error),
+            },
             Accounts::File(path) => {
                 let path = path.clone();
                 let read = tokio::task::spawn_blocking(move || Passwd::read(&path)).await;
@@ -86,6 +87,26 @@ impl SystemUsers {
 
     fn hashes(&self) -> std::sync::Arc<Option<HashMap<String, PasswordHash>>> {
         self.shadow.get(|path| Some(hashes(path)))
+    }
+}
+
+/// The system's account of this name. That the system can't tell is not that there is none: mail for a user would be sent
+/// back.
+fn of_the_system(name: &str) -> Result<Option<Entry>> {
+    if let Some(user) = uzers::get_user_by_name(name) {
+        return Ok(Some(Entry { uid: user.uid(), gid: user.primary_group_id(), home: user.home_dir().to_owned() }));
+    }
+    if name.bytes().all(|byte| byte.is_ascii_digit()) {
+        // It would be looked up as a number.
+        return Ok(None);
+    }
+    match Account::find(name, None) {
+        Err(RunAsError::System { errno, .. }) if !NOT_FOUND.contains(&errno.raw()) => {
+            tracing::error!("the accounts of the system can't be asked: {errno}");
+            Err(Error::unavailable(RunAsError::System { what: "look up an account", errno }))
+        }
+        Err(_) => Ok(None),
+        Ok(_) => Err(Error::unavailable("the accounts of the system change")),
     }
 }
 
