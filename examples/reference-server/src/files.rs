@@ -4,6 +4,10 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How often a file was replaced.
+static REPLACED: AtomicU64 = AtomicU64::new(0);
 
 /// Puts a file in the place of another in one step: after a crash there is the old one or the new one, never a part.
 ///
@@ -13,8 +17,11 @@ use std::path::{Path, PathBuf};
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
+    // Two threads that write the same file must not write to the same temporary one.
+    name.push(format!(".{}-{}.tmp", std::process::id(), REPLACED.fetch_add(1, Ordering::Relaxed)));
     let temporary = folder.join(name);
+    // Left by a process that had the same number; a link that somebody put there is not followed.
+    let _ = fs::remove_file(&temporary);
     let written = write_new(&temporary, content, mode).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
@@ -25,7 +32,7 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
 
 fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(mode);
+    options.write(true).create_new(true).mode(mode);
     let mut file = options.open(path)?;
     file.write_all(content)?;
     file.sync_all()
