@@ -169,7 +169,12 @@ fn debug_command(place: &Place) -> Result<()> {
             argument
         })
         .collect();
-    let status = std::process::Command::new(program).args(arguments).status();
+    let mut command = std::process::Command::new(program);
+    // What a service manager has told us is not meant for it.
+    for name in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET"] {
+        command.env_remove(name);
+    }
+    let status = command.args(arguments).status();
     match status {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => {
