@@ -17,8 +17,13 @@ use support::{PASSWORD, Place, Server, USER, text};
 
 /// Proxies are at 127.0.0.1; what other lines there are is for all listeners.
 fn start(lines: &str) -> (Place, Server) {
+    let clear = match lines.contains("allow-plain-text") {
+        true => "",
+        // As clients are from elsewhere, it has to be said.
+        false => "imap.auth.allow-plain-text = true\npop3.auth.allow-plain-text = true\n",
+    };
     let place = Place::with_config(&format!(
-        "data = \"data\"\n{lines}\n[server.proxy]\ntrusted-networks = \"127.0.0.1\"\n\
+        "data = \"data\"\n{clear}{lines}\n[server.proxy]\ntrusted-networks = \"127.0.0.1\"\n\
          [server.listener.imap]\nbind = \"127.0.0.1:0\"\nprotocol = \"imap\"\n\
          [server.listener.pop3]\nbind = \"127.0.0.1:0\"\nprotocol = \"pop3\"\n\
          [server.listener.near]\nbind = \"127.0.0.1:0\"\nprotocol = \"imap\"\nproxy.trusted-networks = []\n"
@@ -234,6 +239,26 @@ fn a_certificate_that_the_proxy_has_verified_is_a_way_in() {
     let mut pop3 = Raw::connect(server.address("pop3"));
     pop3.send(two("192.0.2.7", 1, &[tls(1 | 2 | 4, 0, Some(USER))])).expect("+OK ");
     pop3.say("AUTH EXTERNAL =").expect("+OK");
+}
+
+#[test]
+fn who_comes_by_a_proxy_is_not_from_this_machine() {
+    let listener =
+        |lines: &str| format!("[server.listener.imap]\nbind = \"127.0.0.1:0\"\nprotocol = \"imap\"\n{lines}");
+    let place =
+        Place::with_config(&format!("data = \"data\"\n{}", listener("proxy.trusted-networks = [\"127.0.0.1\"]\n")));
+    let output = place.command().arg("-N").output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    assert!(text(&output.stderr).contains("--any-password: listener imap is open to others"));
+    let server = place.start();
+    let mut client = proxied(server.address("imap"), one("192.0.2.7", 1));
+    assert!(client.tagged(&format!("LOGIN {USER} \"{PASSWORD}\"")).starts_with("t NO"));
+    drop(server);
+    let place = Place::with_config(&format!("data = \"data\"\n{}", listener("")));
+    let server = place.start();
+    let mut client = Raw::connect(server.address("imap"));
+    client.expect("* OK");
+    assert!(client.tagged(&format!("LOGIN {USER} \"{PASSWORD}\"")).starts_with("t OK"));
 }
 
 #[test]

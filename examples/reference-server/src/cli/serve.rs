@@ -111,18 +111,21 @@ fn account(config: &Config) -> Result<Option<Account>> {
     let Some(account) = named_account(config)? else {
         let open = config.listeners.iter().find(|listener| !listener.is_local());
         return match open {
-            Some(listener) if rustix::process::geteuid().is_root() => Err(Failure::new(
-                Status::Config,
-                format_args!(
-                    "server.run-as: started as root, with listener {} open to others: name a user to become, or root to \
-                     stay root",
-                    listener.id
-                ),
-            )),
+            Some(listener) if rustix::process::geteuid().is_root() => Err(open_as_root(&listener.id)),
             _ => Ok(None),
         };
     };
     Ok(Some(account))
+}
+
+fn open_as_root(listener: &str) -> Failure {
+    Failure::new(
+        Status::Config,
+        format_args!(
+            "server.run-as: started as root, with listener {listener} open to others: name a user to become, or root to \
+             stay root"
+        ),
+    )
 }
 
 /// The account that `server.run-as` names.
@@ -186,10 +189,16 @@ fn open_to_others(listener: &str) -> Failure {
 
 /// What was inherited in place of an address of the configuration may be open to others, where that is not.
 fn check_inherited(config: &Config, bound: &BoundServer, any_password: bool) -> Result<()> {
+    let stays_root = config.server.run_as.is_none() && rustix::process::geteuid().is_root();
     for (name, address) in bound.addresses() {
-        let meant_to_be = find(config, &name).is_none_or(Listener::is_local);
-        if meant_to_be && any_password && !crate::config::is_local(&address) {
+        if crate::config::is_local(&address) || find(config, &name).is_some_and(|listener| !listener.is_local()) {
+            continue;
+        }
+        if any_password {
             return Err(open_to_others(&name));
+        }
+        if stays_root {
+            return Err(open_as_root(&name));
         }
     }
     Ok(())

@@ -319,8 +319,10 @@ impl Source<'_> {
             Protocol::Pop3 => defaults.plain_text.1,
             _ => None,
         };
-        // What never leaves the machine needs no protection; anything else does, unless told otherwise.
-        listener.allow_plain_text = allow.unwrap_or_else(|| listener.is_local());
+        // What never leaves the machine needs no protection; anything else does, unless told otherwise. Behind a proxy are
+        // clients from elsewhere.
+        listener.allow_plain_text =
+            allow.unwrap_or_else(|| listener.is_local() && listener.trusted_networks.is_empty());
         Ok(listener)
     }
 
