@@ -18,6 +18,8 @@ use super::PasswordHash;
 const PAUSE: u32 = 4;
 /// See [`PAUSE`].
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long who finds no room waits for the answer: one client could be refused, and tell the log, without end.
+const REFUSAL: Duration = Duration::from_secs(1);
 /// Checks of one address that may wait or run.
 const QUEUE_OF_ADDRESS: usize = 16;
 
@@ -55,7 +57,13 @@ impl HashPool {
     ///
     /// [`Error::Unavailable`] when too many checks wait already.
     pub async fn verify(&self, address: Option<IpAddr>, hash: Option<PasswordHash>, password: Secret) -> Result<bool> {
-        let turn = self.turns.wait(address.map(lane)).await?;
+        let turn = match self.turns.wait(address.map(lane)).await {
+            Ok(turn) => turn,
+            Err(error) => {
+                tokio::time::sleep(REFUSAL).await;
+                return Err(error);
+            }
+        };
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| self.nobody.clone());
         self.checked.fetch_add(1, Ordering::Relaxed);
