@@ -364,6 +364,22 @@ fn what_is_no_way_to_find_out() {
 }
 
 #[test]
+fn a_key_that_others_may_read_is_none() {
+    let place = Place::empty(&config("preauth = \"ident\"\nident-keyfile = \"keys\""));
+    fs::write(place.path().join("keys"), record()).unwrap();
+    fs::set_permissions(place.path().join("keys"), fs::Permissions::from_mode(0o644)).unwrap();
+    let output = place.command().output().unwrap();
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{stderr}");
+    assert!(
+        stderr.contains("keys")
+            && stderr.contains("everyone can read it (mode 0644, check ardfil)")
+            && stderr.lines().count() == 1,
+        "{stderr}"
+    );
+}
+
+#[test]
 fn a_program_that_hangs_holds_up_nobody_else() {
     let place = place_of(|folder| {
         let wait = format!("while ! test -e '{}'; do sleep 0.05; done", folder.join("gate").display());

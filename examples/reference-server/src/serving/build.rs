@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use pillarbox_server_core::inherited::Inherited;
 use pillarbox_server_core::preauth::{IdentKeys, Scheme};
+use pillarbox_server_core::tls::FileKind;
 use pillarbox_server_core::{BindError, BoundServer, MakeRedactor, Server, SocketOptions, TranscriptOptions};
 
 use super::doors::Door;
 use super::live::Live;
-use crate::config::{Config, Listener, Preauth, Protocol, Socket, TlsMode};
+use crate::config::{Config, Listener, Protocol, Socket, TlsMode};
 use crate::exit::{Failure, Result, Status};
 
 /// How long the server goes on beside what the configuration says.
@@ -114,7 +115,7 @@ fn build(config: &Config, live: &Arc<Live>, listener: &Listener) -> Result<pilla
             built = built.transcript(options, redactor);
         }
     }
-    if let Some(hook) = preauth(&listener.preauth, &listener.id)? {
+    if let Some(hook) = preauth(listener)? {
         built = built.preauth(hook);
     }
     if listener.tls_mode != TlsMode::No {
@@ -135,13 +136,17 @@ fn redactor(protocol: Protocol) -> Option<MakeRedactor> {
     }
 }
 
-pub(super) fn preauth(preauth: &Preauth, id: &str) -> Result<Option<Scheme>> {
+pub(super) fn preauth(listener: &Listener) -> Result<Option<Scheme>> {
+    let preauth = &listener.preauth;
     let Some(text) = &preauth.scheme else { return Ok(None) };
-    let fault = |error: &dyn std::fmt::Display| Failure::new(Status::Config, format_args!("listener {id}: {error}"));
+    let fault =
+        |error: &dyn std::fmt::Display| Failure::new(Status::Config, format_args!("listener {}: {error}", listener.id));
     Ok(Some(match Scheme::parse(text).map_err(|error| fault(&error))? {
         Scheme::Ident(ident) => {
             let mut ident = ident.encrypt_only(preauth.ident_encrypt_only);
             if let Some(path) = &preauth.ident_keyfile {
+                // Whoever has it can be anybody: it is looked at as the key of a certificate is.
+                listener.tls.file_checks.check(path, FileKind::Key).map_err(|error| fault(&error))?;
                 ident = ident.keys(IdentKeys::from_file(path).map_err(|error| fault(&error))?);
             }
             Scheme::Ident(ident)

@@ -30,12 +30,11 @@ pub(super) struct Door {
 impl Gate for Door {
     async fn admit(&self, connection: &mut Connection) -> Result<(), Refusal> {
         let Some(current) = self.live.current() else { return Err(Refusal::new("not serving yet")) };
-        if let Some(doors) = current.doors(&self.listener) {
-            doors.own.admit(connection).await?;
-            doors.server.admit(connection).await?;
-            if let Some(tables) = &doors.tables {
-                tables.admit(connection).await?;
-            }
+        let Some(doors) = current.doors(&self.listener) else { return Err(Refusal::new("no rules for this listener")) };
+        doors.own.admit(connection).await?;
+        doors.server.admit(connection).await?;
+        if let Some(tables) = &doors.tables {
+            tables.admit(connection).await?;
         }
         self.live.brief(connection);
         Ok(())

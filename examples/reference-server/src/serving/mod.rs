@@ -27,7 +27,7 @@ use crate::exit::{Failure, Result, Status};
 /// [`Status::Config`], naming what is wrong.
 pub fn check(config: &Config) -> Result<()> {
     for listener in config.listeners.iter().chain(&config.inetd) {
-        build::preauth(&listener.preauth, &listener.id)?;
+        build::preauth(listener)?;
         live::tables(config, listener, None)?;
     }
     for (id, certificate) in &config.certificates {
