@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::Path;
 
 use pillarbox_server_core::tls::{
@@ -10,6 +11,7 @@ use pillarbox_server_core::tls::{
 };
 use rcgen::string::Ia5String;
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, SanType};
+use rustix::fs::{Mode, OFlags};
 
 use crate::config::{Certificate, Config, Listener, Pem, SELF_SIGNED, TlsMode, TlsVersions};
 use crate::data::DataFolder;
@@ -117,7 +119,28 @@ pub fn self_signed(data: &DataFolder) -> Result<(Certificate, bool)> {
         generate().map_err(|error| Failure::new(Status::Software, format_args!("making a certificate: {error}")))?;
     files::replace(&key, key_pem.as_bytes(), 0o600).map_err(|error| failed(&key, &error))?;
     files::replace(&cert, cert_pem.as_bytes(), 0o644).map_err(|error| failed(&cert, &error))?;
+    if rustix::process::geteuid().is_root() {
+        hand_over(data, &folder).map_err(|error| failed(&folder, &error))?;
+    }
     Ok((certificate, true))
+}
+
+/// Gives what root has made to whoever the data belongs to, who reads it again at a reload. By way of open files and not
+/// by their names: the folder is another's, who might put a link there.
+fn hand_over(data: &DataFolder, folder: &Path) -> io::Result<()> {
+    let owner = fs::metadata(data.root())?;
+    let give = |file: &fs::File| fchown(file, Some(owner.uid()), Some(owner.gid()));
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let folder = fs::File::from(rustix::fs::open(folder, flags | OFlags::DIRECTORY, Mode::empty())?);
+    for name in ["key.pem", "cert.pem"] {
+        let file = fs::File::from(rustix::fs::openat(&folder, name, flags, Mode::empty())?);
+        let found = file.metadata()?;
+        if !found.is_file() || found.nlink() != 1 {
+            return Err(io::Error::other("somebody else has changed it"));
+        }
+        give(&file)?;
+    }
+    give(&folder)
 }
 
 fn exists(path: &Path) -> Result<bool> {
@@ -161,6 +184,20 @@ mod tests {
         assert_eq!(fs::read(data.tls().join("cert.pem")).unwrap(), first);
         let mode = fs::metadata(data.tls().join("key.pem")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_certificate_that_root_makes_belongs_to_whoever_the_data_does() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::chown(folder.path(), Some(4321), Some(4321)).unwrap();
+        let data = DataFolder::open(folder.path()).unwrap();
+        self_signed(&data).unwrap();
+        for path in [data.tls(), data.tls().join("key.pem"), data.tls().join("cert.pem")] {
+            assert_eq!(fs::metadata(path).unwrap().uid(), 4321);
+        }
     }
 
     #[test]
