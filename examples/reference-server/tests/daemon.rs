@@ -401,6 +401,28 @@ fn a_client_is_not_told_what_is_logged() {
 }
 
 #[test]
+fn an_inherited_socket_that_is_open_to_others_is_not_taken_for_local() {
+    if !support::has("python3") {
+        return;
+    }
+    const PARENT: &str = "import os, socket, sys\n\
+        s = socket.socket()\n\
+        s.bind(('0.0.0.0', 0))\n\
+        s.listen()\n\
+        os.dup2(s.fileno(), 3)\n\
+        os.set_inheritable(3, True)\n\
+        os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1', LISTEN_FDNAMES='imap')\n\
+        os.execv(sys.argv[1], sys.argv[1:])\n";
+    // By the configuration it is on loopback.
+    let place = place("", "", "");
+    let mut command = Command::new("python3");
+    command.args(["-c", PARENT, PILLARBOXD, "--config"]).arg(place.path().join("pillarboxd.toml")).arg("-N");
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    assert!(text(&output.stderr).contains("--any-password: listener imap is open to others"));
+}
+
+#[test]
 fn sockets_come_from_a_service_manager_who_hears_when_it_is_ready() {
     if !support::has("python3") {
         return;
