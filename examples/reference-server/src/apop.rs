@@ -65,8 +65,10 @@ impl SharedSecrets {
     fn table(&self) -> Arc<Table> {
         self.0.get(|path| {
             // What others may have changed or seen is not to be trusted; nor is what stood there before.
-            let table = read(path).inspect_err(|error| tracing::error!("shared secrets are not used: {error}"));
-            Some(table.unwrap_or_default())
+            read(path).map_err(|error| {
+                tracing::error!("shared secrets are not used: {error}");
+                Some(Table::default())
+            })
         })
     }
 

@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// What tells one state of a file from another; `None` is a file that is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +40,15 @@ pub(crate) struct Watched<T> {
 }
 
 struct Known<T> {
-    /// The state that was read, or could not be: either is done once.
+    /// The state that was read, or could not be.
     stamp: Option<Stamp>,
     value: Arc<T>,
+    /// When it could not be: the time to try again, as the reason may have passed without a change of the file.
+    again: Option<Instant>,
 }
+
+/// How long what could not be read is left alone.
+const PAUSE: Duration = Duration::from_secs(10);
 
 impl<T> Watched<T> {
     /// Reads the file for the first time.
@@ -53,20 +59,23 @@ impl<T> Watched<T> {
     pub(crate) fn open<E>(path: PathBuf, read: impl FnOnce(&Path) -> Result<T, E>) -> Result<Self, E> {
         let stamp = stamp(&path).unwrap_or_default();
         let value = Arc::new(read(&path)?);
-        Ok(Self { path, known: Mutex::new(Known { stamp, value }) })
+        Ok(Self { path, known: Mutex::new(Known { stamp, value, again: None }) })
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The value, read again if the file has changed. What is to stand when `read` says `None` (having said why) is the
-    /// value known so far. It is called once for each state of the file.
-    pub(crate) fn get(&self, read: impl FnOnce(&Path) -> Option<T>) -> Arc<T> {
+    /// The value, read again if the file has changed. What can't be read is an error, of which `read` has told, with what
+    /// is to stand meanwhile: `None` for the value known so far. It is tried again when the file changes, and after ten
+    /// seconds.
+    pub(crate) fn get(&self, read: impl FnOnce(&Path) -> Result<T, Option<T>>) -> Arc<T> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let Ok(stamp) = stamp(&self.path) else { return Arc::clone(&known.value) };
-        if stamp != known.stamp {
-            if let Some(value) = read(&self.path) {
+        if stamp != known.stamp || known.again.is_some_and(|again| again <= Instant::now()) {
+            let read = read(&self.path);
+            known.again = read.is_err().then(|| Instant::now() + PAUSE);
+            if let Some(value) = read.map_or_else(|meanwhile| meanwhile, Some) {
                 known.value = Arc::new(value);
             }
             known.stamp = stamp;
@@ -81,7 +90,8 @@ impl<T> Watched<T> {
     /// When its state can't be seen.
     pub(crate) fn set(&self, value: T) -> io::Result<()> {
         let stamp = stamp(&self.path)?;
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Known { stamp, value: Arc::new(value) };
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) =
+            Known { stamp, value: Arc::new(value), again: None };
         Ok(())
     }
 }
@@ -101,15 +111,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         fs::write(&path, "one").unwrap();
-        let text = |path: &Path| fs::read_to_string(path).ok();
-        let watched = Watched::open(path.clone(), |path| text(path).ok_or(())).unwrap();
+        let text = |path: &Path| fs::read_to_string(path).map_err(|_| None);
+        let watched = Watched::open(path.clone(), text).unwrap();
         assert_eq!(*watched.get(|_| panic!("nothing has changed")), "one");
         fs::write(folder.path().join("new"), "two").unwrap();
         fs::rename(folder.path().join("new"), &path).unwrap();
         assert_eq!(*watched.get(text), "two");
         fs::remove_file(&path).unwrap();
-        assert_eq!(*watched.get(|_| None), "two", "what is wrong changes nothing");
+        assert_eq!(*watched.get(|_| Err(None)), "two", "what is wrong changes nothing");
         assert_eq!(*watched.get(|_| panic!("told already")), "two");
+        // The reason may pass though the file stays as it is.
+        watched.known.lock().unwrap().again = Some(Instant::now());
+        assert_eq!(*watched.get(|_| Err(Some("meanwhile".to_owned()))), "meanwhile");
+        watched.known.lock().unwrap().again = Some(Instant::now());
+        assert_eq!(*watched.get(|_| Ok("again".to_owned())), "again");
+        assert_eq!(*watched.get(|_| panic!("it is read")), "again");
         fs::write(&path, "three").unwrap();
         watched.set("known".to_owned()).unwrap();
         assert_eq!(*watched.get(|_| panic!("its writer knows")), "known");

@@ -86,7 +86,7 @@ impl SystemUsers {
     }
 
     fn hashes(&self) -> std::sync::Arc<Option<HashMap<String, PasswordHash>>> {
-        self.shadow.get(|path| Some(hashes(path)))
+        self.shadow.get(|path| hashes(path).map(Some).ok_or(Some(None)))
     }
 }
 

@@ -56,9 +56,10 @@ impl VirtualDomains {
                 return Ok(None);
             }
             return Ok(Some(watched.get(|path| {
-                Passwd::read(path)
-                    .inspect_err(|error| tracing::error!("{}: left as it was known: {error}", path.display()))
-                    .ok()
+                Passwd::read(path).map_err(|error| {
+                    tracing::error!("{}: left as it was known: {error}", path.display());
+                    None
+                })
             })));
         }
         let watched = match Watched::open(self.folder.join(domain), Passwd::read) {
@@ -66,7 +67,7 @@ impl VirtualDomains {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let passwd = watched.get(|_| None);
+        let passwd = watched.get(|_| Err(None));
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= KNOWN {
             known.clear();

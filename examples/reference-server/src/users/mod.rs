@@ -155,8 +155,10 @@ impl Users {
         self.0.get(|path| {
             read(path)
                 .inspect(|table| tracing::info!(users = table.len(), "the users' file has been read again"))
-                .inspect_err(|error| tracing::error!("the users' file is left as it was known: {error}"))
-                .ok()
+                .map_err(|error| {
+                    tracing::error!("the users' file is left as it was known: {error}");
+                    None
+                })
         })
     }
 
