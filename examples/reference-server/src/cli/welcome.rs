@@ -42,11 +42,7 @@ pub(super) async fn deliver(account: &dyn Account) -> Result<()> {
 
 async fn append(account: &dyn Account, inbox: &MailboxName) -> Result<(), Error> {
     let now = DateTime::from(SystemTime::now());
-    let (year, month, day) = now.civil();
-    let (hour, minute, second) = now.clock();
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let month = MONTHS.get(usize::from(month).wrapping_sub(1)).copied().unwrap_or("Jan");
-    let text = format!("Date: {day} {month} {year} {hour:02}:{minute:02}:{second:02} +0000\r\n{TEXT}");
+    let text = format!("Date: {}\r\n{TEXT}", now.message_date());
     let mut append = account.append(AppendRequest::new(inbox.clone())).await?;
     append.begin(AppendMessage::new(text.len() as u64, Flags::NONE, Some(now))).await?;
     append.write(Bytes::from(text)).await?;
