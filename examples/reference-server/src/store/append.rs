@@ -45,7 +45,7 @@ pub(super) struct MaildirAppend {
     failed: bool,
 }
 
-/// A message in `tmp/`. Unless it is kept it is removed when this is dropped.
+/// A message on its way through `tmp/`. What lies there is removed when this is dropped.
 pub(super) struct Draft {
     store: Arc<MaildirStore>,
     path: String,
@@ -55,14 +55,15 @@ pub(super) struct Draft {
     file: Option<File>,
     about: AppendMessage,
     length: u64,
-    kept: bool,
+    /// Its file lies in `tmp/`.
+    made: bool,
 }
 
 impl Draft {
     pub(super) fn new(store: Arc<MaildirStore>, folder: &str, about: AppendMessage) -> Self {
         let name = file_name::new_base(store.host(), None);
         let path = format!("{}/{name}", folder::path(folder, Place::Tmp));
-        Self { store, path, name, base: String::new(), file: None, about, length: 0, kept: false }
+        Self { store, path, name, base: String::new(), file: None, about, length: 0, made: false }
     }
 
     /// Writes octets; the first ones make the file.
@@ -70,6 +71,7 @@ impl Draft {
         if self.file.is_none() {
             let made = self.store.root().open_with(&self.path, &folder::new_file());
             self.file = Some(made.map_err(gone_with_its_folder)?.into_std());
+            self.made = true;
         }
         let Some(file) = &mut self.file else { return Ok(()) };
         let mut slices: Vec<_> = chunks.iter().map(|chunk| IoSlice::new(chunk)).collect();
@@ -104,7 +106,7 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        if self.kept || (self.file.is_none() && self.length == 0) {
+        if !self.made {
             return;
         }
         let (store, path) = (Arc::clone(&self.store), std::mem::take(&mut self.path));
@@ -329,7 +331,7 @@ pub(super) fn add(
         // The folder may have been renamed since the draft was begun; its files went with it.
         txn.announce(mailbox.id, Place::Cur, &row.file());
         open.dir(Place::Tmp).rename(&draft.name, open.dir(Place::Cur), row.file())?;
-        draft.kept = true;
+        draft.made = false;
         let (undo, file) = (Arc::clone(&open), row.file());
         txn.on_failure(move || drop(undo.dir(Place::Cur).remove_file(&file)));
         table::insert_message(txn.db, mailbox.id, &row)?;

@@ -52,7 +52,9 @@ impl Home {
         let Self { dir, stores, store, account } = self;
         let open = Arc::downgrade(&store);
         drop((account, store, stores));
-        while open.strong_count() > 0 {
+        // With its last connection the index's journal goes away.
+        let journal = dir.path().join("Maildir/pillarbox/index.sqlite-wal");
+        while open.strong_count() > 0 || journal.exists() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         dir
