@@ -13,7 +13,6 @@ mod support;
 use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use support::raw::{HERE, Raw, greeting, loopback, wait_for};
@@ -47,12 +46,8 @@ fn greeted(server: &Server, listener: &str, from: &str, wanted: bool) {
 /// A program that writes its arguments to a file, one a line, and then ends with this status.
 fn program(place: &Place, name: &str, status: u8) -> (PathBuf, PathBuf) {
     let (program, told) = (place.path().join(name), place.path().join(format!("{name}.told")));
-    let script = format!(
-        "#!/bin/sh\nprintf '%s\\n' \"$#\" \"$@\" > '{0}.new'\nmv '{0}.new' '{0}'\nexit {status}\n",
-        told.display()
-    );
-    fs::write(&program, script).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let script = format!("printf '%s\\n' \"$#\" \"$@\" > '{0}.new'\nmv '{0}.new' '{0}'\nexit {status}", told.display());
+    support::program(&program, &script);
     (program, told)
 }
 

@@ -18,6 +18,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use support::{CONFIG, Imap, PASSWORD, Place, USER, has, text};
 
@@ -217,7 +218,7 @@ fn copied_and_restored(make_copy: impl Fn(&Path, &Path)) -> Place {
         imap.command(&format!("STORE {} {sign}FLAGS.SILENT (\\Flagged)", 1 + round / 2 % 90)).unwrap().ok();
     }));
     while workers.iter().any(|(done, _)| done.load(Ordering::Relaxed) < 3) {
-        thread::yield_now();
+        thread::sleep(Duration::from_millis(1));
     }
     let counts = || workers.iter().map(|(done, _)| done.load(Ordering::Relaxed)).collect::<Vec<_>>();
     let copy = Place::empty(&config);

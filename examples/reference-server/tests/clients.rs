@@ -46,7 +46,7 @@ fn ways(place: &Place, server: &Server, protocol: &str) -> [(String, Vec<String>
 fn curl(arguments: &[String]) -> Command {
     let mut command = Command::new("curl");
     command
-        .args(["--silent", "--show-error", "--max-time", "60", "--user", &format!("{USER}:{PASSWORD}")])
+        .args(["--silent", "--show-error", "--max-time", "600", "--user", &format!("{USER}:{PASSWORD}")])
         .args(arguments);
     command
 }
@@ -256,7 +256,7 @@ impl Mbsync {
         fs::create_dir(&local).unwrap();
         let config = place.path().join(format!("mbsyncrc-{listener}-{tls}"));
         let text = format!(
-            "IMAPAccount a\nHost 127.0.0.1\nPort {port}\nUser {USER}\nPass \"{PASSWORD}\"\nSSLType {tls}\n\
+            "IMAPAccount a\nHost 127.0.0.1\nPort {port}\nUser {USER}\nPass \"{PASSWORD}\"\nTimeout 600\nSSLType {tls}\n\
              CertificateFile {certificate}\nAuthMechs {mechanism}\n\n\
              IMAPStore far\nAccount a\n\nMaildirStore near\nPath {local}/\nInbox {local}/INBOX\nSubFolders Verbatim\n\n\
              Channel c\nFar :far:\nNear :near:\nPatterns *\nCreate Both\nRemove Both\nExpunge Both\nSyncState *\n",
@@ -394,7 +394,7 @@ fn neomutt_in_batch() {
              set imap_pass = \"{PASSWORD}\"\nset ssl_force_tls = no\nset ssl_starttls = {starttls}\n\
              set certificate_file = \"{certificate}\"\nset ssl_verify_host = no\n\
              set delete = yes\nset quit = yes\n\
-             set confirmappend = no\nset confirmcreate = no\nset mbox_type = mbox\nset wait_key = no\nset beep = no\n",
+             set confirmappend = no\nset confirmcreate = no\nset mbox_type = mbox\nset connect_timeout = 600\nset imap_poll_timeout = 600\nset wait_key = no\nset beep = no\n",
             starttls = if listener == "imap" { "no" } else { "yes" },
             certificate = place.certificate().display(),
         );

@@ -408,9 +408,9 @@ way, port, user, password, certificate, seen, folder, delete = sys.argv[1:]
 poplib._MAXLINE = 1 << 22
 context = ssl.create_default_context(cafile=certificate)
 if way == "Tls":
-    p = poplib.POP3_SSL("127.0.0.1", int(port), context=context, timeout=60)
+    p = poplib.POP3_SSL("127.0.0.1", int(port), context=context, timeout=600)
 else:
-    p = poplib.POP3("127.0.0.1", int(port), timeout=60)
+    p = poplib.POP3("127.0.0.1", int(port), timeout=600)
     if way == "Stls":
         p.stls(context)
 p.user(user)

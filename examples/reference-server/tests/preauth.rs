@@ -43,8 +43,7 @@ fn add_user(place: &Place, name: &str) {
 /// A program that says this.
 fn script(folder: &Path, name: &str, commands: &str) -> PathBuf {
     let path = folder.join(name);
-    fs::write(&path, format!("#!/bin/sh\n{commands}\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    support::program(&path, commands);
     path
 }
 

@@ -102,7 +102,7 @@ impl World {
     fn number(&self, listener: &str) -> Option<u64> {
         let script = format!(
             "import ssl, socket, sys\ncontext = ssl.create_default_context(cafile={:?})\n\
-             stream = socket.create_connection(('127.0.0.1', {}), timeout=60)\n\
+             stream = socket.create_connection(('127.0.0.1', {}), timeout=600)\n\
              try:\n\x20 stream = context.wrap_socket(stream, server_hostname='{HOST}')\n\x20 assert stream.recv(1)\n\
              \x20 print(int(stream.getpeercert()['serialNumber'], 16))\nexcept ssl.SSLError as error:\n\x20 print(error.reason)\n",
             self.authority.file,

@@ -11,7 +11,7 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -150,13 +150,13 @@ fn addresses_of_all_kinds_are_listened_on() {
 
 #[test]
 fn the_port_of_the_server_is_for_addresses_that_give_none() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = free.local_addr().unwrap().port();
-    drop(free);
+    let free = support::own_address();
     let place = Place::with_config(&format!(
-        "data = \"data\"\n[server.listener.imap]\nbind = \"127.0.0.1\"\nprotocol = \"imap\"\n[server]\nport = {port}\n"
+        "data = \"data\"\n[server.listener.imap]\nbind = \"{}\"\nprotocol = \"imap\"\n[server]\nport = {}\n",
+        free.ip(),
+        free.port()
     ));
-    assert_eq!(place.start().address("imap").port(), port);
+    assert_eq!(place.start().address("imap"), free);
 }
 
 #[test]
@@ -177,9 +177,9 @@ fn silence_is_ended_where_a_timeout_says_so() {
     let place =
         place("", "timeout = 0\n[server.listener.quick]\nbind = \"127.0.0.1:0\"\nprotocol = \"imap\"\ntimeout = 1", "");
     let server = place.start();
+    let start = Instant::now();
     let (mut quick, mut other) = (Wire::to(server.address("quick")), Wire::to(server.address("imap")));
     assert!(quick.line().starts_with("* OK") && other.line().starts_with("* OK"));
-    let start = Instant::now();
     assert!(quick.rest().starts_with("* BYE"));
     assert!(start.elapsed() > Duration::from_millis(900));
     assert!(other.is_silent());
@@ -326,7 +326,9 @@ fn what_the_operator_has_to_say_is_read_for_each_connection() {
     pop3.line();
     pop3.pop3(&format!("USER {USER}"));
     assert!(pop3.pop3(&format!("PASS {PASSWORD}")).starts_with("+OK"));
-    fs::write(folder.join("shutdown"), "down for work\n").unwrap();
+    // In one go: an empty file says that the server goes down, too, and says no more.
+    fs::write(place.path().join("shutdown"), "down for work\n").unwrap();
+    fs::rename(place.path().join("shutdown"), folder.join("shutdown")).unwrap();
     for wire in [&mut wire, &mut idle] {
         let rest = wire.rest();
         assert!(rest.ends_with("* BYE [ALERT] down for work\r\n"), "{rest:?}");
@@ -370,9 +372,7 @@ fn a_program_says_who_a_client_is() {
     let folder = tempfile::tempdir().unwrap();
     let (program, seen) = (folder.path().join("who"), folder.path().join("seen"));
     let script = |user: &str, status: u8| {
-        fs::write(&program, format!("#!/bin/sh\necho \"$@\" > {}\necho {user}\nexit {status}\n", seen.display()))
-            .unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        support::program(&program, &format!("echo \"$@\" > {}\necho {user}\nexit {status}", seen.display()));
     };
     let scheme = format!("preauth = \"prog://{} ${{client_address}} ${{server_port}}\"", program.display());
     script(USER, 0);

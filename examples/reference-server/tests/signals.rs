@@ -11,7 +11,7 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -71,7 +71,10 @@ impl Raw {
 
     fn rest(&mut self) -> String {
         let mut rest = Vec::new();
-        self.0.read_to_end(&mut rest).unwrap();
+        if let Err(error) = self.0.read_to_end(&mut rest) {
+            // So its system ends what a server had not read when it was killed.
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
+        }
         text(&rest)
     }
 
@@ -88,7 +91,7 @@ const REFUSED: &str = "-ERR [SYS/TEMP] Server shutting down";
 #[test]
 fn everybody_is_told_and_running_commands_are_finished() {
     for signal in ["TERM", "INT"] {
-        let place = place("shutdown-grace = \"30s\"\nshutdown-stagger = \"1ms\"");
+        let place = place("shutdown-grace = \"1h\"\nshutdown-stagger = \"1ms\"");
         let server = place.start();
         let (imap, pop3) = (server.address("imap"), server.address("pop3"));
         server.imap().append("INBOX", "", b"Subject: there before\r\n\r\nx\r\n");
@@ -162,7 +165,7 @@ fn everybody_is_told_and_running_commands_are_finished() {
 #[test]
 fn deletions_that_were_not_committed_are_not_done() {
     for signal in ["TERM", "INT"] {
-        let place = place("shutdown-grace = \"10s\"");
+        let place = place("shutdown-grace = \"1h\"");
         let server = place.start();
         for number in 0..3 {
             server.imap().append("INBOX", "", format!("Subject: {number}\r\n\r\nx\r\n").as_bytes());
@@ -225,8 +228,9 @@ fn after_the_grace_period_who_is_left_is_dropped() {
 
 #[test]
 fn good_byes_are_spread() {
-    const CLIENTS: usize = 200;
-    let place = place("shutdown-grace = \"1m\"\nshutdown-stagger = \"5s\"");
+    const CLIENTS: u32 = 200;
+    const STAGGER: Duration = Duration::from_secs(5);
+    let place = place("shutdown-grace = \"1h\"\nshutdown-stagger = \"5s\"");
     let server = place.start();
     let mut clients: Vec<Raw> = (0..CLIENTS).map(|_| Raw::connect(server.address("imap"))).collect();
     for client in &mut clients {
@@ -243,15 +247,16 @@ fn good_byes_are_spread() {
             })
         })
         .collect();
+    let begun = Instant::now();
     stop(&server, "TERM");
     let mut heard: Vec<Instant> = waiting.into_iter().map(|client| client.join().unwrap()).collect();
     heard.sort_unstable();
     assert_eq!(server.wait().code(), Some(0));
-    let first = heard[0];
-    let soon = heard.iter().filter(|at| at.duration_since(first) < Duration::from_millis(500)).count();
-    // Were they spread by the clock, it would be 20.
-    assert!(soon < CLIENTS / 2, "{soon} in the first tenth");
-    assert!(heard[CLIENTS - 1].duration_since(first) > Duration::from_millis(2500), "the last one is not in a hurry");
+    // Each has its share of the time before it, however late all are heard.
+    for (number, at) in (0..CLIENTS).zip(heard) {
+        let after = at.duration_since(begun);
+        assert!(after >= STAGGER * number / CLIENTS, "number {number} after {after:?}");
+    }
 }
 
 #[test]

@@ -368,7 +368,8 @@ mod tests {
         assert!(turns.lock().lanes.is_empty());
     }
 
-    #[tokio::test]
+    /// The clock stands still while anybody works.
+    #[tokio::test(start_paused = true)]
     async fn only_wrong_passwords_make_a_pause() {
         let pool = HashPool::new(1, 10);
         let hash = PasswordHash::new(&Secret::new(*b"right")).unwrap();

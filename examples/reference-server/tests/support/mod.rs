@@ -7,9 +7,10 @@ pub mod wire;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// The program under test.
@@ -18,7 +19,7 @@ pub const USER: &str = "alice";
 pub const PASSWORD: &str = "correct horse";
 
 /// What would be waited for is there long before; a test that hangs should end all the same.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A command of the program, with nothing of the caller's settings.
 pub fn pillarboxd() -> Command {
@@ -36,6 +37,21 @@ pub fn run_with_input(command: &mut Command, input: &str) -> Output {
     let _ = stdin.write_all(input.as_bytes());
     drop(stdin);
     child.wait_with_output().expect("the program ends")
+}
+
+/// Writes a program of the shell. This process never has it open for writing: a child that another test begins just then
+/// would have it open, too, for a moment, and nobody can run a file that is written to.
+pub fn program(path: &Path, commands: &str) {
+    let write = "cat > \"$0\" && chmod 755 \"$0\"";
+    let output = run_with_input(Command::new("sh").args(["-c", write]).arg(path), &format!("#!/bin/sh\n{commands}\n"));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+/// An address that nobody else takes: neither the system, which chooses from higher ports, nor another test.
+pub fn own_address() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(20_000);
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    (Ipv4Addr::new(127, 77, high, low.max(1)), NEXT.fetch_add(1, Ordering::Relaxed)).into()
 }
 
 pub fn text(octets: &[u8]) -> String {
@@ -303,7 +319,9 @@ impl Imap {
         let mut response = Vec::new();
         loop {
             let start = response.len();
-            if self.stream.read_until(b'\n', &mut response)? == 0 {
+            self.stream.read_until(b'\n', &mut response)?;
+            // The end, perhaps within a line.
+            if !response[start..].ends_with(b"\n") {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
             let line = response[start..].trim_ascii_end();

@@ -13,7 +13,7 @@ use crate::support::pop3::Pop3;
 use crate::support::{PASSWORD, Place, Server, USER, text};
 
 /// How long a program may take; it is ended then. Each takes a few seconds.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(900);
 
 /// The start of the names of messages with lines as long as buffers of 8 KiB, and longer.
 pub const LONGER: &str = "longer-than-buffers";

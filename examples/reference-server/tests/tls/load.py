@@ -18,7 +18,7 @@ WORDS = {
 
 def connect(port, protocol, mode):
     greeting, upgrade, go, *_ = WORDS[protocol]
-    stream = socket.create_connection(("127.0.0.1", port), timeout=60)
+    stream = socket.create_connection(("127.0.0.1", port), timeout=600)
     plain = stream.makefile("rb")
     if mode != "connection":
         expect(plain, greeting)

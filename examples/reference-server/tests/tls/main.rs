@@ -39,7 +39,7 @@ impl World {
     fn new(config: &str) -> Self {
         let place = Place::with_config(&format!(
             "data = \"data\"\n[certificate.mail]\ncert = \"mail.crt\"\nprivate-key = \"mail.key\"\n\
-             [server]\nshutdown-grace = \"1s\"\n[server.tls]\ncertificate = \"mail\"\n{config}"
+             [server]\nshutdown-grace = \"1h\"\n[server.tls]\ncertificate = \"mail\"\n{config}"
         ));
         let authority = Authority::new(place.path(), "authority");
         let mail = authority.server("mail", HOST, 1);

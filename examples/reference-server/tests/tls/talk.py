@@ -25,7 +25,7 @@ if "alpn" in wanted:
 if "certificate" in wanted:
     context.load_cert_chain(wanted["certificate"], wanted["key"])
 
-stream = socket.create_connection(("127.0.0.1", port), timeout=60)
+stream = socket.create_connection(("127.0.0.1", port), timeout=600)
 stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 waiting = b""
 

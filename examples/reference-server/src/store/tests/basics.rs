@@ -142,13 +142,7 @@ async fn expunged_messages_are_gone_and_remembered() {
     assert!(matches!(two.mailbox.message(uid(2)).await, Err(Error::Expunged)));
     assert_eq!(&kept.read(0, 10).await.unwrap()[..], b"b", "an open message outlives its removal");
     assert_eq!(names(&home.path("cur")).len(), 2);
-    for _ in 0..500 {
-        if names(&home.path("tmp")).is_empty() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    assert!(names(&home.path("tmp")).is_empty());
+    emptied(&home.path("tmp")).await;
     // UIDs are not used again, whatever is gone.
     assert_eq!(home.append("INBOX", "e").await.uids, [uid(5)]);
 }
@@ -334,9 +328,7 @@ async fn summaries_and_sizes_spare_the_files() {
         }
     }
     // Once a second what was learned is written.
-    while !home.store.pending.is_empty() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("it is written", || home.store.pending.is_empty()).await;
     drop(opened);
     let home = home.restart().await;
     let opened = home.select("INBOX").await;
@@ -405,12 +397,8 @@ async fn a_mailbox_that_has_not_changed_is_not_read_again() {
     let opened = home.select("INBOX").await;
     home.append("INBOX", "one more").await;
     let before = home.store.directories_read();
-    let end = Instant::now() + Duration::from_secs(20);
     let id = home.store.live.lock().unwrap().keys().copied().next().unwrap();
-    while !home.store.live.lock().unwrap()[&id].view().settled {
-        assert!(Instant::now() < end, "it does not settle");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("it settles", || home.store.live.lock().unwrap()[&id].view().settled).await;
     assert_eq!(home.store.directories_read(), before, "this server's own changes need no look");
     drop(opened);
     let home = home.restart().await;

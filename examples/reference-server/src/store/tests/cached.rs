@@ -82,7 +82,9 @@ async fn what_is_expunged_is_gone() {
     // Another message of the same text, and a new one under an old name that is used again.
     home.append("INBOX", &message(1).1).await;
     changes_until(&opened.mailbox, opened.snapshot.modseq, |changes| changes.expunged.len() == 4).await;
-    std::fs::write(home.path("cur/1700000004.M1P1.host:2,S"), "another\n").unwrap();
+    // In one go: an empty file would be a message already.
+    std::fs::write(home.path("tmp/1700000004.M1P1.host"), "another\n").unwrap();
+    std::fs::rename(home.path("tmp/1700000004.M1P1.host"), home.path("cur/1700000004.M1P1.host:2,S")).unwrap();
     changes_until(&opened.mailbox, opened.snapshot.modseq, |changes| changes.arrived.len() == 2).await;
     assert!(home.store.cache.octets() < full, "their memory is free");
     for _ in 0..3 {

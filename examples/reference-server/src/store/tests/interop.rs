@@ -15,7 +15,7 @@ async fn a_delivered_message_is_told_at_once() {
     deliver(&home, "", "1700000000.M1P1.host", "Subject: a\n\nline\r\nx\n");
     let mut claim = ChangesRequest::new(opened.snapshot.modseq, 100);
     claim.claim_recent = true;
-    tokio::time::timeout(Duration::from_secs(20), opened.mailbox.changed(opened.snapshot.modseq)).await.unwrap();
+    tokio::time::timeout(PATIENCE, opened.mailbox.changed(opened.snapshot.modseq)).await.unwrap();
     let changes = opened.mailbox.changes(claim).await.unwrap();
     assert_eq!(changes.arrived, uids(&[1]));
     assert_eq!(changes.recent, uids(&[1]));

@@ -18,6 +18,9 @@ use tempfile::TempDir;
 
 use super::{MaildirOptions, MaildirStore, MaildirStores};
 
+/// What would be waited for is there long before; a test that hangs should end all the same.
+pub(super) const PATIENCE: Duration = Duration::from_secs(180);
+
 /// A user's Maildir, and a server process that has it open.
 pub(super) struct Home {
     pub(super) dir: TempDir,
@@ -54,9 +57,7 @@ impl Home {
         drop((account, store, stores));
         // With its last connection the index's journal goes away.
         let journal = dir.path().join("Maildir/pillarbox/index.sqlite-wal");
-        while open.strong_count() > 0 || journal.exists() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        until("the store ends", || open.strong_count() == 0 && !journal.exists()).await;
         dir
     }
 
@@ -144,9 +145,23 @@ pub(super) fn names(path: &Path) -> Vec<String> {
     names
 }
 
+/// Waits until something is so.
+pub(super) async fn until(what: &str, condition: impl Fn() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < end, "it does not come to that: {what}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Waits until a directory is empty: threads may have something to remove still.
+pub(super) async fn emptied(path: &Path) {
+    until(&format!("{} is empty", path.display()), || names(path).is_empty()).await;
+}
+
 /// Waits until a session is told of something, and asks what.
 pub(super) async fn next_changes(mailbox: &Arc<dyn Mailbox>, since: ModSeq) -> Changes {
-    tokio::time::timeout(Duration::from_secs(20), mailbox.changed(since)).await.expect("nothing was told");
+    tokio::time::timeout(PATIENCE, mailbox.changed(since)).await.expect("nothing was told");
     mailbox.changes(ChangesRequest::new(since, 1000)).await.unwrap()
 }
 
@@ -156,7 +171,7 @@ pub(super) async fn changes_until(
     since: ModSeq,
     condition: impl Fn(&Changes) -> bool,
 ) -> Changes {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + PATIENCE;
     loop {
         let changes = mailbox.changes(ChangesRequest::new(since, 1000)).await.unwrap();
         if condition(&changes) {
