@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that can not go on fails")]
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part")]
 
+#[path = "../interest/mod.rs"]
+mod interest;
+
 use std::fmt::Write;
 use std::sync::{Arc, Mutex};
 
@@ -18,6 +21,7 @@ pub struct Log {
 
 impl Log {
     pub fn keep() -> Self {
+        interest::never_remembered();
         let lines = Arc::<Mutex<String>>::default();
         let guard = tracing::subscriber::set_default(Keeper(lines.clone()));
         Self { lines, _guard: guard }

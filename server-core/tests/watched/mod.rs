@@ -4,6 +4,9 @@
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part")]
 #![allow(clippy::unwrap_used, reason = "a test that can not go on fails")]
 
+#[path = "../interest/mod.rs"]
+mod interest;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
@@ -19,6 +22,7 @@ use pillarbox_proto_core::transcript::{Direction, Keep, Redact};
 use pillarbox_proto_core::{Connection, Conversation, Output};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::DefaultGuard;
 use tracing::{Event, Metadata, Subscriber};
 use tracing_core::span::Current;
 
@@ -182,6 +186,12 @@ impl Log {
         let mark = format!("[{target}] ");
         self.lines().iter().filter_map(|line| line.split_once(&mark).map(|(_, rest)| rest.to_owned())).collect()
     }
+}
+
+/// Has this thread log there, as long as the guard is kept.
+pub fn log_to(subscriber: impl Subscriber + Send + Sync + 'static) -> DefaultGuard {
+    interest::never_remembered();
+    tracing::subscriber::set_default(subscriber)
 }
 
 struct Text<'a>(&'a mut String);
