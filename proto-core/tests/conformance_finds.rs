@@ -3,6 +3,7 @@
 #![cfg(all(feature = "conformance", feature = "memory"))]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -94,6 +95,8 @@ async fn is_found(fault: Fault, check: &str) {
     };
     let mut options = Options::default();
     options.only = Some(check.to_owned());
+    // Nothing here goes on in the background.
+    options.settle = Duration::from_secs(1);
     let report = check_with(&fresh, &options).await;
     let verdict = report.verdict(check).unwrap();
     assert!(matches!(verdict, Verdict::Failed(_)), "{fault:?} was not found by {check}: {verdict:?}");

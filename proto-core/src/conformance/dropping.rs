@@ -17,8 +17,8 @@ pub(super) const MOST_POLLS: usize = 300;
 
 /// Looks at what a dropped call has done, and says where it was dropped if that is wrong.
 macro_rules! whole {
-    ($polls:expr, $check:expr) => {
-        eventually!(async { $check }).map_err(|stop| match stop {
+    ($world:expr, $polls:expr, $check:expr) => {
+        eventually!($world, async { $check }).map_err(|stop| match stop {
             Stop::Fail(what) => Stop::Fail(format!("dropped after {} polls: {what}", $polls)),
             skip => skip,
         })
@@ -61,7 +61,7 @@ pub(super) async fn append(world: &World) -> Result<(), Stop> {
         let name = world.mailbox().await?;
         let done = dropped_after(polls, try_append(&*world.account, &name, &samples, None)).await;
         let completed = answered("APPEND", done)?;
-        whole!(polls, all_or_none("APPEND", &present(world, &name, &samples).await?, completed))?;
+        whole!(world, polls, all_or_none("APPEND", &present(world, &name, &samples).await?, completed))?;
         // Nothing stands in the way of the next one.
         world.append(&name, &[Sample::new(50)]).await?;
         if completed {
@@ -83,7 +83,7 @@ pub(super) async fn replace(world: &World) -> Result<(), Stop> {
             return Err(Stop::Skip("REPLACE is not offered".to_owned()));
         }
         let completed = answered("REPLACE", done)?;
-        whole!(polls, {
+        whole!(world, polls, {
             let present = present(world, &name, &samples).await?;
             ensure!(
                 present == [true, false] || present == [false, true],
@@ -106,7 +106,7 @@ pub(super) async fn copy(world: &World) -> Result<(), Stop> {
         let to = world.mailbox().await?;
         let done = dropped_after(polls, world.account.copy(copy_request(&opened, UidSet::full(), &to))).await;
         let completed = answered("COPY", done)?;
-        whole!(polls, {
+        whole!(world, polls, {
             all_or_none("COPY", &present(world, &to, &samples).await?, completed)?;
             same!(present(world, &from, &samples).await?, [true; 3], "what is there of the originals");
             Ok(())
@@ -125,7 +125,7 @@ pub(super) async fn moved(world: &World) -> Result<(), Stop> {
         let to = world.mailbox().await?;
         let done = dropped_after(polls, world.account.move_to(copy_request(&opened, UidSet::full(), &to))).await;
         let completed = answered("MOVE", done)?;
-        whole!(polls, {
+        whole!(world, polls, {
             let (here, there) = (present(world, &from, &samples).await?, present(world, &to, &samples).await?);
             for (here, there) in here.iter().zip(&there) {
                 ensure!(*here || *there, "a message is in neither mailbox");
@@ -169,7 +169,7 @@ pub(super) async fn store(world: &World) -> Result<(), Stop> {
         let new = SystemFlags::FLAGGED | SystemFlags::ANSWERED;
         let request = StoreRequest::new(opened.snapshot.uids.clone(), StoreOp::Replace, new.into());
         let completed = answered("STORE", dropped_after(polls, opened.mailbox.store(request)).await)?;
-        whole!(polls, {
+        whole!(world, polls, {
             let truth = world.truth(&name).await?;
             same!(truth.len(), 4, "messages after STORE");
             for (uid, flags) in &truth {
@@ -200,7 +200,7 @@ pub(super) async fn expunge(world: &World) -> Result<(), Stop> {
         let opened = world.select(&name).await?;
         let request = ExpungeRequest { uids: UidSet::full(), only_deleted: true };
         let completed = answered("EXPUNGE", dropped_after(polls, opened.mailbox.expunge(request)).await)?;
-        whole!(polls, {
+        whole!(world, polls, {
             // Those that are there can be read, too.
             let present = present(world, &name, &samples).await?;
             ensure!(present.last() == Some(&true), "a message without \\Deleted is gone");
@@ -227,7 +227,7 @@ pub(super) async fn finish(world: &World) -> Result<(), Stop> {
         let request = FinishRequest::new(held.snapshot.uids.clone(), delete, 1_000_000_000);
         let completed = answered("finishing", dropped_after(polls, held.mailbox.finish(request)).await)?;
         drop(held);
-        whole!(polls, {
+        whole!(world, polls, {
             let present = present(world, &name, &samples).await?;
             ensure!(present.last() == Some(&true), "a message that was not marked is gone");
             ensure!(!completed || present == [false, false, true], "it succeeded, but left {present:?}");
@@ -253,7 +253,7 @@ pub(super) async fn subscribe(world: &World) -> Result<(), Stop> {
                 return Err(Stop::Skip("SUBSCRIBE is not offered".to_owned()));
             }
             let completed = answered("SUBSCRIBE", done)?;
-            whole!(polls, {
+            whole!(world, polls, {
                 let told = world.entry(&name).await?.is_some_and(|entry| entry.exists && entry.subscribed);
                 ensure!(!completed || told == subscribed, "it succeeded, but the mailbox is subscribed: {told}");
                 Ok(())
@@ -283,7 +283,7 @@ pub(super) async fn create_delete(world: &World) -> Result<(), Stop> {
         let name = world.free_name()?;
         let done = dropped_after(polls, world.account.create(CreateRequest::new(name.clone()))).await;
         let completed = answered("CREATE", done)?;
-        whole!(polls, {
+        whole!(world, polls, {
             let there = is_there(world, &name).await?;
             ensure!(there || !completed, "CREATE succeeded, but {name} is not there");
             Ok(())
@@ -301,7 +301,7 @@ pub(super) async fn create_delete(world: &World) -> Result<(), Stop> {
     for polls in 0..MOST_POLLS {
         let (name, _) = world.filled(2).await?;
         let completed = answered("DELETE", dropped_after(polls, world.account.delete(&name)).await)?;
-        whole!(polls, {
+        whole!(world, polls, {
             if is_there(world, &name).await? {
                 ensure!(!completed, "DELETE succeeded, but {name} is there");
                 same!(world.contents(&name).await?.len(), 2, "messages of a mailbox whose DELETE was dropped");
@@ -330,7 +330,7 @@ pub(super) async fn rename(world: &World) -> Result<(), Stop> {
             return Err(Stop::Skip("RENAME is not offered".to_owned()));
         }
         let completed = answered("RENAME", done)?;
-        whole!(polls, {
+        whole!(world, polls, {
             let (old, new) = (is_there(world, &from).await?, is_there(world, &to).await?);
             ensure!(old != new, "the old name is there: {old}, the new one: {new}");
             ensure!(new || !completed, "RENAME succeeded, but {to} is not there");

@@ -133,11 +133,21 @@ pub struct Options {
     /// How long a check may take before it fails: it is for calls that never end, not for slow ones. Default: two
     /// minutes.
     pub patience: Duration,
+    /// How long a backend may take to do in the background what a call has begun that was dropped, before what is seen of
+    /// it counts: long, as a disk may be slow; it is waited for only as long as a check does not pass. Default: half a
+    /// minute.
+    pub settle: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { seed: 0x5eed, rounds: 60, only: None, patience: Duration::from_secs(120) }
+        Self {
+            seed: 0x5eed,
+            rounds: 60,
+            only: None,
+            patience: Duration::from_secs(120),
+            settle: Duration::from_secs(30),
+        }
     }
 }
 

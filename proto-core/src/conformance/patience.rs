@@ -10,8 +10,8 @@ use std::time::Duration;
 use futures::channel::oneshot;
 use futures::future::{Either, select};
 
-/// How long a backend may take to do in the background what it has begun.
-const SETTLE: Duration = Duration::from_secs(3);
+/// A backend that settles late is not waited for much longer than it needs.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Resolves after a while. Its thread ends with it.
 struct Alarm {
@@ -61,8 +61,8 @@ pub(super) struct Pauses {
 }
 
 impl Pauses {
-    pub(super) const fn new() -> Self {
-        Self { next: Duration::from_millis(5), left: SETTLE }
+    pub(super) const fn new(settle: Duration) -> Self {
+        Self { next: Duration::from_millis(5), left: settle }
     }
 
     /// Whether there is to be another attempt.
@@ -71,7 +71,7 @@ impl Pauses {
             return false;
         }
         let time = self.next.min(self.left);
-        (self.next, self.left) = (self.next * 2, self.left - time);
+        (self.next, self.left) = ((self.next * 2).min(LONGEST_PAUSE), self.left - time);
         pause(time).await;
         true
     }
@@ -79,8 +79,8 @@ impl Pauses {
 
 /// Tries a check again for a while: what a dropped call has left to threads of its own may still be going on.
 macro_rules! eventually {
-    ($check:expr) => {{
-        let mut pauses = super::patience::Pauses::new();
+    ($world:expr, $check:expr) => {{
+        let mut pauses = super::patience::Pauses::new($world.options.settle);
         loop {
             match $check.await {
                 Err(super::world::Stop::Fail(_)) if pauses.again().await => {}

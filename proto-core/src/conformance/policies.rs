@@ -104,7 +104,7 @@ pub(super) async fn drop_login_delay(world: &World) -> Result<(), Stop> {
             None => false,
             Some(replaced) => replaced.doing("recording a login")?,
         };
-        eventually!(async {
+        eventually!(world, async {
             let now = delay.last().await.doing("reading the last login")?;
             ensure!(now == last || now == next, "dropped after {polls} polls: the last login is {now:?}");
             ensure!(now == next || !completed, "a login was recorded, but the last one is {now:?}");
@@ -119,7 +119,7 @@ pub(super) async fn drop_login_delay(world: &World) -> Result<(), Stop> {
 
 async fn maildrop(world: &World, name: &MailboxName) -> Result<Opened, Stop> {
     let open = || world.account.open(OpenRequest::maildrop(name.clone()));
-    eventually!(async { open().await.doing("opening a maildrop") })
+    eventually!(world, async { open().await.doing("opening a maildrop") })
 }
 
 pub(super) async fn marks(world: &World) -> Result<(), Stop> {
@@ -287,7 +287,7 @@ pub(super) async fn drop_bulletins(world: &World) -> Result<(), Stop> {
             break;
         }
     }
-    eventually!(async {
+    eventually!(world, async {
         let contents = world.contents(&inbox).await?;
         let new = contents.get(before..).unwrap_or_default();
         once(new)?;

@@ -75,7 +75,7 @@ pub(super) async fn maildrop(world: &World) -> Result<(), Stop> {
     expunge(&before, before.snapshot.uids.last().map_or_else(UidSet::new, UidSet::from)).await?;
     content(&*held.mailbox, before.snapshot.uids.first().unwrap_or(Uid::MIN)).await?;
     drop(held);
-    eventually!(async { open().await.doing("opening a maildrop that was given up").map(|_| ()) })?;
+    eventually!(world, async { open().await.doing("opening a maildrop that was given up").map(|_| ()) })?;
     Ok(())
 }
 
