@@ -5,8 +5,9 @@
 mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use pillarbox_pop3_proto::{Config, Internationalized};
 use pillarbox_proto_core::conversation::{Conversation, Next};
@@ -16,20 +17,30 @@ use support::generated::{Generated, octets};
 
 struct Counting;
 
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    /// Each test counts its own thread, whatever the others do meanwhile.
+    static NOW: Cell<isize> = const { Cell::new(0) };
+    static PEAK: Cell<isize> = const { Cell::new(0) };
+}
+
+fn count(size: isize) {
+    // While a thread ends, nothing is counted any more.
+    let _ = NOW.try_with(|now| {
+        now.set(now.get() + size);
+        let _ = PEAK.try_with(|peak| peak.set(peak.get().max(now.get())));
+    });
+}
 
 // SAFETY: everything is left to the system's allocator; only numbers are kept.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = NOW.fetch_add(layout.size(), Ordering::SeqCst) + layout.size();
-        PEAK.fetch_max(now, Ordering::SeqCst);
+        count(layout.size().cast_signed());
         // SAFETY: the caller keeps the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Ordering::SeqCst);
+        count(-layout.size().cast_signed());
         // SAFETY: the caller keeps the contract of `dealloc`.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -38,21 +49,15 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// One test at a time, as they share the counters.
-fn alone() -> MutexGuard<'static, ()> {
-    static LOCK: Mutex<()> = Mutex::new(());
-    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// How far the heap grows at most while this runs.
-fn growth(run: impl FnOnce()) -> usize {
-    let before = NOW.load(Ordering::SeqCst);
-    PEAK.store(before, Ordering::SeqCst);
+fn growth(run: impl FnOnce()) -> isize {
+    let before = NOW.get();
+    PEAK.set(before);
     run();
-    PEAK.load(Ordering::SeqCst) - before
+    PEAK.get() - before
 }
 
-const BOUND: usize = 256 << 10;
+const BOUND: isize = 256 << 10;
 const LARGE: u64 = 50 << 20;
 
 fn config() -> Config {
@@ -93,7 +98,6 @@ fn feed(client: &mut Client, bytes: &[u8]) {
 
 #[test]
 fn a_large_message_streams() {
-    let _alone = alone();
     let mut client = logged_in(1, LARGE);
     let mut octets_out = 0;
     let grown = growth(|| {
@@ -107,7 +111,6 @@ fn a_large_message_streams() {
 
 #[test]
 fn a_large_message_comes_out_whole() {
-    let _alone = alone();
     let size = (5 << 20) + 17;
     let mut client = logged_in(1, size);
     feed(&mut client, b"RETR 1\r\n");
@@ -140,7 +143,6 @@ fn holding(message: Vec<u8>, internationalized: Internationalized) -> Client {
 
 #[test]
 fn surrogates_stream() {
-    let _alone = alone();
     let body = "body \u{e9}, one line of a large message that goes by\r\n".repeat(20_000);
     let part = "--b\r\nContent-Disposition: attachment; filename=\u{e9}\r\n\r\nx\r\n".repeat(5_000);
     let many = format!("To: {}a@example.org\r\n", "\u{e9},".repeat(5_000)).repeat(100);
@@ -180,7 +182,6 @@ fn surrogates_stream() {
 
 #[test]
 fn messages_that_are_ascii_pass_without_a_copy() {
-    let _alone = alone();
     let line = "One line of an ordinary message, of which there are many.\r\n";
     let message =
         format!("From: a@example.org\r\nSubject: x\r\nContent-Type: text/plain\r\n\r\n{}", line.repeat(20_000));
@@ -208,7 +209,6 @@ fn messages_that_are_ascii_pass_without_a_copy() {
 
 #[test]
 fn a_client_that_never_reads_costs_little() {
-    let _alone = alone();
     let same = |command: &str| command.repeat(20_000);
     let each: String = (1..=20_000).map(|number| format!("RETR {number}\r\n")).collect();
     for (size, pipeline) in [
@@ -241,7 +241,6 @@ fn a_client_that_never_reads_costs_little() {
 
 #[test]
 fn a_client_that_keeps_up_and_then_stops_costs_a_bounded_amount() {
-    let _alone = alone();
     for (command, size, inline) in [
         ("RETR", 300, true),
         ("RETR", 8 << 10, true),
@@ -277,7 +276,6 @@ fn a_client_that_keeps_up_and_then_stops_costs_a_bounded_amount() {
 
 #[test]
 fn ten_thousand_pipelined_commands() {
-    let _alone = alone();
     let mut client = logged_in(3, 100);
     let pipeline = "NOOP\r\nSTAT\r\nDELE 1\r\nRSET\r\nLIST 2\r\n".repeat(2000);
     let answers =
@@ -313,7 +311,6 @@ fn ten_thousand_pipelined_commands() {
 
 #[test]
 fn lists_of_a_large_maildrop_stream() {
-    let _alone = alone();
     let backend = Generated::new(100_000, 1234);
     let calls = Arc::clone(&backend.calls);
     let mut client = Client::connect(Arc::new(backend), config());
@@ -350,29 +347,27 @@ fn lists_of_a_large_maildrop_stream() {
 
 #[test]
 fn a_maildrop_and_an_idle_session_are_small() {
-    let _alone = alone();
     let backend: Arc<Generated> = Arc::new(Generated::new(100_000, 1234));
-    let before = NOW.load(Ordering::SeqCst);
+    let before = NOW.get();
     let mut client = Client::connect(backend, config());
     client.say("USER tim\r\nPASS x\r\n");
     client.received = Vec::new();
     client.conversation.output().release();
     *client.conversation.read_buf().unwrap() = bytes::BytesMut::new();
-    let held = NOW.load(Ordering::SeqCst) - before;
+    let held = NOW.get() - before;
     assert!(held <= 100_000 * 40, "100,000 messages take {held}");
-    let before = NOW.load(Ordering::SeqCst);
+    let before = NOW.get();
     let mut client = Client::connect(Arc::new(Generated::new(3, 1234)), config());
     client.say("USER tim\r\nPASS x\r\nRETR 1\r\nRETR 2\r\nNOOP\r\n");
     client.received = Vec::new();
     client.conversation.output().release();
     *client.conversation.read_buf().unwrap() = bytes::BytesMut::new();
-    let held = NOW.load(Ordering::SeqCst) - before;
+    let held = NOW.get() - before;
     assert!(held <= 2 << 10, "an idle session takes {held}");
 }
 
 #[test]
 fn a_line_without_end_is_not_kept() {
-    let _alone = alone();
     for login in [false, true] {
         let mut client =
             if login { logged_in(1, 1) } else { Client::connect(Arc::new(Generated::new(1, 1)), config()) };
