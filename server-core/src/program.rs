@@ -176,7 +176,7 @@ impl Drop for Group {
 mod tests {
     use super::*;
 
-    const LIMIT: Duration = Duration::from_secs(20);
+    const LIMIT: Duration = Duration::from_secs(600);
 
     fn shell(script: &str) -> Vec<String> {
         ["/bin/sh", "-c", script].map(String::from).to_vec()

@@ -61,7 +61,7 @@ fn serve(listener: Listener) -> ServerHandle {
 }
 
 fn settled(what: &str, condition: impl Fn() -> bool) {
-    for _ in 0..10_000 {
+    for _ in 0..100_000 {
         if condition() {
             return;
         }
@@ -77,6 +77,18 @@ fn ask(client: &mut (impl Read + Write), line: &str) {
     assert_eq!(reply, line.as_bytes());
 }
 
+/// The heap when the server has done what it still does after its last reply.
+fn at_rest() -> isize {
+    let mut last = HEAP.load(Ordering::Relaxed);
+    loop {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        match HEAP.load(Ordering::Relaxed) {
+            now if now == last => return now,
+            now => last = now,
+        }
+    }
+}
+
 /// Heap per connection of `number` idle ones, after each has been busy.
 fn per_connection<C: Read + Write>(number: usize, mut connect: impl FnMut() -> C) -> (isize, Vec<C>) {
     let mut busy = || {
@@ -87,9 +99,9 @@ fn per_connection<C: Read + Write>(number: usize, mut connect: impl FnMut() -> C
         client
     };
     let warm: Vec<_> = (0..number / 10).map(|_| busy()).collect();
-    let before = HEAP.load(Ordering::Relaxed);
+    let before = at_rest();
     let clients: Vec<_> = (0..number).map(|_| busy()).collect();
-    let heap = (HEAP.load(Ordering::Relaxed) - before) / number as isize;
+    let heap = (at_rest() - before) / number as isize;
     drop(warm);
     (heap, clients)
 }
@@ -124,7 +136,7 @@ fn idle_plain_connections_are_small() {
     assert!(heap <= 2048, "{heap}");
 
     // A word to all of them, and then they are as small as before.
-    let before = HEAP.load(Ordering::Relaxed);
+    let before = at_rest();
     assert!(server.broadcast(&Control::Alert("tea".into())) >= clients.len());
     for client in &mut clients {
         let mut reply = [0; 10];
@@ -164,7 +176,7 @@ fn a_client_that_never_reads_is_bounded() {
     let address: SocketAddr = server.local_addr("toy").unwrap();
     let mut client = TcpStream::connect(address).unwrap();
     ask(&mut client, "hello\n");
-    let before = HEAP.load(Ordering::Relaxed);
+    let before = at_rest();
     MOST.store(before, Ordering::Relaxed);
     // A gigabyte asked for, over and over, and never read; the sockets' own buffers fill up in both directions.
     client.set_write_timeout(Some(std::time::Duration::from_millis(300))).unwrap();

@@ -66,6 +66,8 @@ fn alice() -> Option<Option<String>> {
 }
 
 const NOBODY: Option<Option<String>> = Some(None);
+/// For what does not take long, but on a machine that is very slow.
+const AGES: Duration = Duration::from_secs(600);
 const TURNED_AWAY: Option<Option<String>> = None;
 
 /// A command that runs this script.
@@ -89,7 +91,8 @@ async fn a_program_says_who_it_is() {
         (":", true, TURNED_AWAY),
     ] {
         let (_folder, command) = script(text);
-        let served = Served::new(Scheme::parse(&format!("prog://{command} a b")).unwrap(), only);
+        let Scheme::Program(hook) = Scheme::parse(&format!("prog://{command} a b")).unwrap() else { panic!("{text}") };
+        let served = Served::new(hook.time_limit(AGES), only);
         assert_eq!(served.identified().await, expected, "{text}");
     }
 }
@@ -99,7 +102,7 @@ async fn a_program_is_told_about_the_connection() {
     let (folder, path) = script("for word; do echo \"$word\"; done >\"${0%/*}/words\"; echo alice");
     let command =
         format!("{path} ${{client_address}} '-${{client_port}} b' ${{server_address}} ${{server_port}} ; * $$HOME");
-    let served = Served::new(Program::new(&command).unwrap(), false);
+    let served = Served::new(Program::new(&command).unwrap().time_limit(AGES), false);
     let (client, _) = served.visit().await;
     let words = std::fs::read_to_string(folder.path().join("words")).unwrap();
     let server = served.address().port();
@@ -145,7 +148,7 @@ impl Identd {
 
     fn hook(&self) -> Ident {
         match Scheme::parse(&format!("ident://:{}", self.port)).unwrap() {
-            Scheme::Ident(hook) => hook.time_limit(Duration::from_secs(20)),
+            Scheme::Ident(hook) => hook.time_limit(AGES),
             other => panic!("{other:?}"),
         }
     }
@@ -279,7 +282,7 @@ async fn the_user_of_this_process_is_not_who_comes_by_a_unix_socket() {
 #[tokio::test]
 async fn a_slow_answer_holds_up_its_client_alone() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let hook = Ident::new().port(listener.local_addr().unwrap().port()).time_limit(Duration::from_secs(600));
+    let hook = Ident::new().port(listener.local_addr().unwrap().port()).time_limit(AGES);
     let served = Served::new(hook, false);
     let mut slow = TcpStream::connect(served.address()).await.unwrap();
     slow.write_all(b"ping\n").await.unwrap();

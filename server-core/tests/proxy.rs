@@ -124,15 +124,28 @@ async fn a_wrong_or_missing_header_drops_the_connection() {
     assert!(matches!(session.await, Err(NotServed::Refused(Refused::ProxyHeader))));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_silent_proxy_is_not_waited_for_forever_and_gives_back_its_place() {
     let world = World::new();
-    let server =
-        start(Server::new().listener(listener(&world).proxy_timeout(Duration::from_millis(50)).max_connections(1)));
-    let client = behind(&server, b"PROXY TCP4 192.0").await;
+    let listener = Listener::new("toy", world.make()).without_address().max_connections(1);
+    let listener = listener.proxy_networks(["127.0.0.1".parse().unwrap()]).proxy_timeout(Duration::from_secs(7));
+    let server = start(Server::new().listener(listener));
+    // Without sockets: a clock that stands still does not wait for those.
+    let behind = async |header: &[u8]| {
+        let (mut client, ours) = tokio::io::duplex(1024);
+        let incoming = Incoming::new(ours).know(|connection| connection.peer = Some(([127, 0, 0, 1], 1).into()));
+        let session = server.serve("toy", incoming).unwrap();
+        client.write_all(header).await.unwrap();
+        (client, session)
+    };
+    let begin = tokio::time::Instant::now();
+    let (client, session) = behind(b"PROXY TCP4 192.0").await;
     assert!(refused(client).await);
+    assert_eq!(begin.elapsed().as_secs(), 7);
+    assert!(matches!(session.await, Err(NotServed::Refused(Refused::ProxyHeader))));
     until(|| server.connections() == 0).await;
-    assert!(alive(&mut behind(&server, LINE).await).await);
+    let (mut client, _session) = behind(LINE).await;
+    assert!(alive(&mut client).await);
 }
 
 #[tokio::test]

@@ -84,8 +84,9 @@ async fn several_listeners_with_several_addresses() {
 async fn a_port_in_use_is_named_and_nothing_is_half_started() {
     let taken = std::net::TcpListener::bind(ANY).unwrap();
     let taken = taken.local_addr().map(|address| (taken, address)).unwrap();
+    // At an address of this test, so that no other takes it meanwhile.
     let free = {
-        let probe = std::net::TcpListener::bind(ANY).unwrap();
+        let probe = std::net::TcpListener::bind((Ipv4Addr::new(127, 0, 77, 1), 0)).unwrap();
         probe.local_addr().unwrap()
     };
     let world = World::new();

@@ -24,7 +24,8 @@ use tokio_rustls::rustls::{ClientConfig, HandshakeKind, ProtocolVersion, version
 
 fn acceptor() -> (TlsAcceptor, CertificateDer<'static>) {
     let (identity, certificate) = identity("mail.example.org");
-    (TlsConfig::new().identity(identity).build().unwrap(), certificate)
+    let config = TlsConfig::new().identity(identity).handshake_timeout(Duration::from_secs(600));
+    (config.build().unwrap(), certificate)
 }
 
 fn upgrading(world: &Arc<World>, acceptor: TlsAcceptor) -> (DuplexStream, JoinHandle<Result<Outcome, ServeError>>) {

@@ -26,7 +26,7 @@ if "cert" in wanted:
 if "alpn" in wanted:
     context.set_alpn_protocols(wanted["alpn"])
 try:
-    stream = socket.create_connection(("127.0.0.1", port), timeout=60)
+    stream = socket.create_connection(("127.0.0.1", port), timeout=600)
     if wanted.get("starttls"):
         stream.sendall(b"STARTTLS\n" + wanted.get("inject", "").encode())
         assert line(stream) == "go\n"

@@ -12,6 +12,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::World;
 use pillarbox_proto_core::connection::TlsMode;
@@ -30,6 +31,11 @@ fn there(program: &str, argument: &str) -> bool {
         eprintln!("SKIPPED: {program} is missing");
     }
     found
+}
+
+/// For programs that have not much of a machine.
+fn slow(config: TlsConfig) -> TlsConfig {
+    config.handshake_timeout(Duration::from_secs(600))
 }
 
 /// A server on threads of its own, and what its clients need.
@@ -52,7 +58,7 @@ impl Place {
     }
 
     fn config(&self) -> TlsConfig {
-        TlsConfig::new().identity(self.authority.server(&[HOST]).identity())
+        slow(TlsConfig::new()).identity(self.authority.server(&[HOST]).identity())
     }
 
     fn serve(&self, mode: TlsMode, config: TlsConfig) -> Serving<'_> {
@@ -237,7 +243,7 @@ fn openssl_with_every_cipher_suite() {
     });
     for suite in CipherSuite::all() {
         let iana = suite.name().replace("TLS13_", "TLS_");
-        let mut config = TlsConfig::new().cipher_suites([suite]);
+        let mut config = slow(TlsConfig::new()).cipher_suites([suite]);
         let options = if suite.version() == TlsVersion::Tls13 {
             ["-ciphersuites".to_owned(), iana.clone()]
         } else {
@@ -262,7 +268,7 @@ fn openssl_with_every_cipher_suite() {
         assert!(told.contains(&options[1]), "{suite}: {told}");
     }
     // Of two kinds of keys, the first one that the client can verify.
-    let both = TlsConfig::new().identity(rsa.identity()).identity(place.authority.server(&[HOST]).identity());
+    let both = slow(TlsConfig::new()).identity(rsa.identity()).identity(place.authority.server(&[HOST]).identity());
     let server = place.serve(TlsMode::Connection, both);
     for (algorithms, kind) in [("RSA-PSS+SHA256:ECDSA+SHA256", "RSA-PSS"), ("ECDSA+SHA256", "ECDSA")] {
         let (sent, told) = server.openssl(HOST, HOST, &["-sigalgs", algorithms]);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use pillarbox_server_core::{Listener, Server, ServerHandle, TranscriptOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use watched::{Log, clerk, redactor};
+use watched::{Log, clerk, log_to, redactor};
 
 const TARGET: &str = "pillarbox::transcript";
 
@@ -31,16 +31,20 @@ async fn say(server: &ServerHandle, listener: &str, text: &str) -> String {
     heard
 }
 
+/// Ends the server, and waits until all is written. A shutdown waits for that a few seconds, which may be too few where a
+/// machine is slow; where it is not, all but the first have nothing to wait for.
 async fn end(server: &ServerHandle) {
-    server.shutdown("bye", Duration::from_secs(10)).await;
+    for _ in 0..20 {
+        server.shutdown("bye", Duration::from_secs(600)).await;
+    }
 }
 
-/// A subscriber of one thread makes the others' events unseen for a moment: one test at a time.
+/// The subscriber that is slow is so for one test: one at a time.
 static ONE: Mutex<()> = Mutex::new(());
 
 async fn transcript(options: TranscriptOptions, said: &str) -> (Log, Vec<String>) {
     let log = Log::default();
-    let _guard = tracing::subscriber::set_default(log.clone());
+    let _guard = log_to(log.clone());
     let server = start(listener("clerk").transcript(options, redactor));
     say(&server, "clerk", said).await;
     end(&server).await;
@@ -91,7 +95,7 @@ async fn what_could_deceive_the_reader_is_written_out() {
 async fn only_the_listener_that_is_asked_for_is_shown() {
     let _one = ONE.lock();
     let log = Log::default();
-    let _guard = tracing::subscriber::set_default(log.clone());
+    let _guard = log_to(log.clone());
     let shown = listener("shown").transcript(TranscriptOptions::default(), redactor);
     let server = Server::new().listener(shown).listener(listener("hidden")).bind().unwrap().start().unwrap();
     say(&server, "hidden", "one\r\nQUIT\r\n").await;
@@ -139,7 +143,7 @@ static FAST: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(
 async fn a_slow_log_holds_up_nobody_and_what_is_left_out_is_said() {
     let _one = ONE.lock();
     let log = Log::default();
-    let _guard = tracing::subscriber::set_default(Slow(log.clone()));
+    let _guard = log_to(Slow(log.clone()));
     let server = start(listener("clerk").transcript(TranscriptOptions { secrets: true, data: true }, redactor));
     // Twice as much as may wait, while nothing is written.
     let many = "DATA 1000\r\n".repeat(10_000);
@@ -163,7 +167,7 @@ async fn a_slow_log_holds_up_nobody_and_what_is_left_out_is_said() {
 async fn an_operator_reads_one_line_at_login_and_one_at_the_end() {
     let _one = ONE.lock();
     let log = Log::default();
-    let _guard = tracing::subscriber::set_default(log.clone());
+    let _guard = log_to(log.clone());
     let server = start(listener("clerk"));
     say(&server, "clerk", "LOGIN bob wrong\r\nLOGIN bob sesame\r\nQUIT\r\n").await;
     say(&server, "clerk", "QUIT\r\n").await;

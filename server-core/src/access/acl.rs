@@ -280,7 +280,8 @@ mod tests {
     use super::*;
 
     fn acl(entries: &[&str]) -> Acl {
-        entries.iter().fold(Acl::new(), |acl, entry| acl.entry(&[entry]).unwrap())
+        let acl = entries.iter().fold(Acl::new(), |acl, entry| acl.entry(&[entry]).unwrap());
+        acl.time_limit(Duration::from_secs(600))
     }
 
     async fn admits(acl: &Acl, client: &str) -> bool {

@@ -257,9 +257,16 @@ mod tests {
         connection
     }
 
+    /// Longer than an answer takes on the slowest machine.
+    const LONG: Duration = Duration::from_secs(600);
+
+    fn patient() -> Ident {
+        Ident::new().time_limit(LONG)
+    }
+
     async fn ask(hook: Ident, reply: &[u8]) -> Result<String, String> {
         let (port, served) = server("127.0.0.1", reply).await;
-        let answer = hook.port(port).identify(&connection("127.0.0.1:40000", "127.0.0.1:143")).await;
+        let answer = hook.port(port).time_limit(LONG).identify(&connection("127.0.0.1:40000", "127.0.0.1:143")).await;
         served.await.unwrap();
         answer.map(|identity| identity.authcid).map_err(|error| error.to_string())
     }
@@ -278,7 +285,7 @@ mod tests {
     async fn the_question() {
         let (port, served) = server("127.0.0.1", PLAIN).await;
         let client = connection("[::ffff:127.0.0.1]:40000", "[::ffff:127.0.0.3]:143");
-        assert_eq!(Ident::new().port(port).identify(&client).await, Ok(Identity::new("alice")));
+        assert_eq!(patient().port(port).identify(&client).await, Ok(Identity::new("alice")));
         let (question, from) = served.await.unwrap();
         assert_eq!((question.as_str(), from), ("40000 , 143\r\n", [127, 0, 0, 3].into()));
     }
@@ -287,7 +294,7 @@ mod tests {
     async fn over_ipv6() {
         let (port, served) = server("::1", PLAIN).await;
         let client = connection("[::1]:40000", "[::1]:143");
-        assert_eq!(Ident::new().port(port).identify(&client).await, Ok(Identity::new("alice")));
+        assert_eq!(patient().port(port).identify(&client).await, Ok(Identity::new("alice")));
         served.await.unwrap();
     }
 
@@ -296,7 +303,7 @@ mod tests {
         let (port, served) = server("127.0.0.2", PLAIN).await;
         let mut client = connection("127.0.0.1:1", "127.0.0.1:2");
         client.proxied = Some(("127.0.0.2:40000".parse().unwrap(), "203.0.113.1:143".parse().unwrap()));
-        assert_eq!(Ident::new().port(port).identify(&client).await, Ok(Identity::new("alice")));
+        assert_eq!(patient().port(port).identify(&client).await, Ok(Identity::new("alice")));
         served.await.unwrap();
     }
 
@@ -318,7 +325,7 @@ mod tests {
         }
         let (port, served) = server("127.0.0.1", TOKEN).await;
         let client = connection("127.0.0.1:40000", "127.0.0.2:143");
-        let error = with_keys().port(port).identify(&client).await.unwrap_err();
+        let error = with_keys().time_limit(LONG).port(port).identify(&client).await.unwrap_err();
         assert_eq!(error.to_string(), "ident: the encrypted user name is for another connection");
         served.await.unwrap();
     }
@@ -354,15 +361,17 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_answers() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // An address of this test, so that no other takes its port.
+        let listener = TcpListener::bind("127.0.66.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let hook = Ident::new().port(port).time_limit(Duration::from_millis(50));
-        let client = connection("127.0.0.1:40000", "127.0.0.1:143");
+        let client = connection("127.0.66.1:40000", "127.0.0.1:143");
         let error = hook.identify(&client).await.unwrap_err().to_string();
         assert_eq!(error, "ident: no reply within 50ms");
         drop(listener);
+        let hook = hook.time_limit(LONG);
         let error = hook.identify(&client).await.unwrap_err().to_string();
-        assert_eq!(error, format!("ident: cannot ask 127.0.0.1:{port}: Connection refused (os error 111)"));
+        assert_eq!(error, format!("ident: cannot ask 127.0.66.1:{port}: Connection refused (os error 111)"));
         let error = hook.identify(&Connection::default()).await.unwrap_err().to_string();
         assert_eq!(error, "ident: the connection has no ports");
     }

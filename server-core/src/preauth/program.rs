@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     async fn identify(command: &str, connection: &Connection) -> Result<String, String> {
-        let hook = Program::new(command).unwrap().time_limit(Duration::from_secs(20));
+        let hook = Program::new(command).unwrap().time_limit(Duration::from_secs(600));
         hook.identify(connection).await.map(|identity| identity.authcid).map_err(|error| error.to_string())
     }
 
