@@ -86,7 +86,8 @@ impl World {
     /// Has the server read everything again; what it says of that.
     fn reload(&self) -> String {
         let said = |log: &str| -> Vec<String> {
-            let lines = log.lines().filter(|line| {
+            // The last line may be half written.
+            let lines = log.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).filter(|line| {
                 line.contains("the configuration has been read again") || line.contains("the configuration stays")
             });
             lines.map(str::to_owned).collect()

@@ -356,7 +356,7 @@ fn telemetry_is_for_users_with_a_folder() {
     drop(wire);
     let file = || fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).next();
     eventually("a file with what was said", || {
-        file().is_some_and(|file| fs::read_to_string(file).unwrap().contains("x OK"))
+        file().is_some_and(|file| fs::read_to_string(file).unwrap().contains("<x LOGOUT\r\n"))
     });
     let file = file().unwrap();
     let written = fs::read_to_string(&file).unwrap();
