@@ -12,18 +12,27 @@ pub(crate) enum Command {
     /// The name that the client calls itself.
     Lhlo(String),
     Mail {
-        /// Empty for the null path of a bounce.
+        /// As it was written, with its quotes; empty for the null path of a bounce.
         from: String,
         size: Option<u64>,
         utf8: bool,
     },
-    Rcpt(String),
+    Rcpt(Mailbox),
     Data,
     Rset,
     Noop,
     Quit,
     Vrfy,
     StartTls,
+}
+
+/// An address in its two forms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mailbox {
+    /// As it was written, with its quotes: only so it stands in a header (RFC 5321, section 4.4).
+    pub(crate) written: String,
+    /// Without them: they are no part of the name (RFC 5321, section 4.1.2).
+    pub(crate) plain: String,
 }
 
 impl Command {
@@ -85,8 +94,8 @@ fn mail(rest: &str) -> Result<Command, Reply> {
             _ => return Err(PARAMETER),
         }
     }
-    ascii(&from, utf8)?;
-    Ok(Command::Mail { from, size, utf8 })
+    ascii(&from.written, utf8)?;
+    Ok(Command::Mail { from: from.written, size, utf8 })
 }
 
 fn rcpt(rest: &str) -> Result<Command, Reply> {
@@ -95,7 +104,7 @@ fn rcpt(rest: &str) -> Result<Command, Reply> {
         return Err(PARAMETER);
     }
     // A bare user name is fine: what is local needs no domain.
-    if to.is_empty() {
+    if to.plain.is_empty() {
         return Err(ARGUMENTS);
     }
     Ok(Command::Rcpt(to))
@@ -122,7 +131,7 @@ fn number(digits: &str) -> Result<u64, Reply> {
 }
 
 /// An address in brackets, and what follows. Quotes keep their meaning: a `>` in them is part of the address.
-fn path(text: &str) -> Result<(String, &str), Reply> {
+fn path(text: &str) -> Result<(Mailbox, &str), Reply> {
     let inner = text.strip_prefix('<').ok_or(ARGUMENTS)?;
     let (mut quoted, mut escaped) = (false, false);
     let end = inner.char_indices().find_map(|(at, c)| {
@@ -153,7 +162,8 @@ fn path(text: &str) -> Result<(String, &str), Reply> {
         return Err(ARGUMENTS);
     }
     let local = unquoted(local).ok_or(ARGUMENTS)?;
-    Ok((if address.contains('@') { format!("{local}@{at}") } else { local }, rest))
+    let plain = if address.contains('@') { format!("{local}@{at}") } else { local };
+    Ok((Mailbox { written: address.to_owned(), plain }, rest))
 }
 
 /// A local part without its quotes (RFC 5321, section 4.1.2); without quotes there is no blank and no bracket in it.
@@ -192,12 +202,21 @@ mod tests {
             Ok(Command::Mail { from: "ada@example.org".into(), size: Some(1000), utf8: false })
         );
         assert_eq!(parse(b"MAIL FROM:<>"), Ok(Command::Mail { from: String::new(), size: None, utf8: false }));
+        let rcpt =
+            |written: &str, plain: &str| Ok(Command::Rcpt(Mailbox { written: written.into(), plain: plain.into() }));
         assert_eq!(
             parse(b"RCPT TO:<@a.example,@b.example:ada@example.org>"),
-            Ok(Command::Rcpt("ada@example.org".into()))
+            rcpt("ada@example.org", "ada@example.org")
         );
-        assert_eq!(parse(b"RCPT TO: <postmaster>"), Ok(Command::Rcpt("postmaster".into())));
-        assert_eq!(parse(b"RCPT TO:<\"a \\\" > b\"@example.org>"), Ok(Command::Rcpt("a \" > b@example.org".into())));
+        assert_eq!(parse(b"RCPT TO: <postmaster>"), rcpt("postmaster", "postmaster"));
+        assert_eq!(
+            parse(b"RCPT TO:<\"a \\\" > b\"@example.org>"),
+            rcpt("\"a \\\" > b\"@example.org", "a \" > b@example.org")
+        );
+        assert_eq!(
+            parse(b"MAIL FROM:<@a.example:\"a \\\\ > b\"@example.org>"),
+            Ok(Command::Mail { from: "\"a \\\\ > b\"@example.org".into(), size: None, utf8: false })
+        );
     }
 
     #[test]

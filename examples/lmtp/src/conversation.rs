@@ -210,14 +210,14 @@ impl LmtpConversation {
             }
             Command::Rcpt(address) => {
                 let Some(envelope) = &self.envelope else { return Err(SEQUENCE) };
-                command::ascii(&address, envelope.utf8)?;
+                command::ascii(&address.written, envelope.utf8)?;
                 if envelope.recipients.len() >= config.max_recipients {
                     return Ok(Some(Reply::new(452, "4.5.3", "Too many recipients")));
                 }
                 let (recipients, connection) = (Arc::clone(&self.service.recipients), self.connection.clone());
                 self.start("RCPT", false, now, async move {
-                    let found = recipients.account(&connection, &address).await;
-                    Done::Found(address, found)
+                    let found = recipients.account(&connection, &address.plain).await;
+                    Done::Found(address.written, found)
                 });
                 return Ok(None);
             }

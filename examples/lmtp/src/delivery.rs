@@ -15,13 +15,14 @@ const COMMITS: usize = 8;
 
 /// Somebody who was found.
 pub(crate) struct Recipient {
+    /// As the client wrote it, without its brackets.
     pub(crate) address: String,
     pub(crate) account: Arc<dyn Account>,
 }
 
 /// What stands above the message, in the order of its lines (RFC 5321, section 4.4).
 pub(crate) struct Trace {
-    /// The reverse path, without its brackets.
+    /// The reverse path as the client wrote it, without its brackets.
     pub(crate) from: String,
     /// The `Received` line, whole.
     pub(crate) received: String,

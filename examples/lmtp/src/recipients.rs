@@ -11,8 +11,9 @@ use pillarbox_proto_core::backend::{Account, Backend, Error, Result};
 /// Finds the account of a recipient.
 #[async_trait]
 pub trait Recipients: Send + Sync {
-    /// The account that mail for this address goes to. `address` is as the client wrote it, without its brackets and
-    /// without a source route; `postmaster` may come without a domain (RFC 5321, section 4.5.1).
+    /// The account that mail for this address goes to. `address` is as the client wrote it, without its brackets, without
+    /// a source route, and without the quotes of a quoted local part; `postmaster` may come without a domain (RFC 5321,
+    /// section 4.5.1).
     ///
     /// # Errors
     ///

@@ -109,6 +109,27 @@ fn each_recipient_has_an_answer() {
 }
 
 #[test]
+fn quotes_of_a_local_part_are_kept_in_the_header_and_no_part_of_a_name() {
+    for (from, to, return_path) in [
+        (r#""a b"@example.org"#, r#""ada"@example.org"#, r#""a b"@example.org"#),
+        (r#""a\"b\\ > <c"@example.org"#, r#""ad\a"@example.org"#, r#""a\"b\\ > <c"@example.org"#),
+        (r#"@relay.example:"a@b"@example.org"#, r#"@x.example:"ada"@example.org"#, r#""a@b"@example.org"#),
+        ("eve@example.org", "ada@example.org", "eve@example.org"),
+    ] {
+        let backend = two_users();
+        let mut client = Client::new(&backend, Config::default());
+        client.hear();
+        let answers = client.say(&format!("LHLO x\r\nMAIL FROM:<{from}>\r\nRCPT TO:<{to}>\r\nDATA\r\n"));
+        assert!(answers.contains("\r\n354 "), "{from}: {answers}");
+        assert_eq!(client.say(MESSAGE), "250 2.1.5 Delivered\r\n");
+        let to = to.strip_prefix("@x.example:").unwrap_or(to);
+        let wanted = format!("Return-Path: <{return_path}>\r\nDelivered-To: {to}\r\nReceived: from x\r\n");
+        let kept = messages(&backend, "ada");
+        assert!(kept[0].starts_with(&wanted), "{}", kept[0]);
+    }
+}
+
+#[test]
 fn what_one_cannot_take_is_no_obstacle_to_others() {
     let backend = two_users();
     let commits = AtomicUsize::new(0);
