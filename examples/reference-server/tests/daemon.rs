@@ -17,6 +17,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::{Command, Stdio};
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use support::wire::{Wire, edit, eventually, logged, place};
 use support::{PASSWORD, PILLARBOXD, Place, Server, USER, pillarboxd, run_with_input, text};
 
@@ -136,6 +137,30 @@ fn any_password_is_taken_only_where_that_is_asked_for_and_safe() {
         if status == "x OK" {
             assert!(server.log().contains("every password is right"));
         }
+        // AUTHENTICATE is not affected, in any of its ways to take a password.
+        for (password, status) in [("wrong", "x NO"), (PASSWORD, "x OK")] {
+            let mut wire = Wire::to(server.address("imap"));
+            wire.line();
+            let plain = BASE64_STANDARD.encode(format!("\0{USER}\0{password}"));
+            let reply = wire.imap(&format!("AUTHENTICATE PLAIN {plain}"));
+            assert!(reply.last().unwrap().starts_with(status), "{reply:?}");
+        }
+        let mut wire = Wire::to(server.address("imap"));
+        wire.line();
+        wire.send("x AUTHENTICATE LOGIN");
+        for answer in [USER, "wrong"] {
+            assert!(wire.line().starts_with("+ "));
+            wire.send(&BASE64_STANDARD.encode(answer));
+        }
+        assert!(wire.line().starts_with("x NO"));
+        // As over IMAP, so over POP3.
+        let mut wire = Wire::to(server.address("pop3"));
+        wire.line();
+        let plain = BASE64_STANDARD.encode(format!("\0{USER}\0wrong"));
+        assert!(wire.pop3(&format!("AUTH PLAIN {plain}")).starts_with("-ERR"));
+        wire.pop3(&format!("USER {USER}"));
+        let reply = wire.pop3("PASS wrong");
+        assert_eq!(reply.starts_with("+OK"), status == "x OK", "{reply}");
     }
     edit(&place, "bind = \"127.0.0.1:0\"\nprotocol = \"imap\"", "bind = \"0.0.0.0:0\"\nprotocol = \"imap\"");
     let output = place.command().args(["-N", "--set", "server.run-as.user=root"]).output().unwrap();

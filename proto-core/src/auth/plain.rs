@@ -1,7 +1,8 @@
 //! PLAIN, LOGIN and EXTERNAL: one message from the client, or two.
 
 use super::exchange::{SaslError, act_as};
-use super::{Identity, Secret, prepare_user, verify_password};
+use super::password::verify_password_by;
+use super::{Identity, Mechanism, Secret, prepare_user};
 use crate::backend::Authenticator;
 use crate::connection::Connection;
 
@@ -19,7 +20,8 @@ pub(super) async fn plain(
     if password.contains(&0) {
         return Err(MALFORMED);
     }
-    let identity = verify_password(authenticator, connection, authcid, &Secret::new(password)).await?;
+    let by = Some(Mechanism::Plain);
+    let identity = verify_password_by(authenticator, connection, authcid, &Secret::new(password), by).await?;
     // The client may name itself as the identity to act as, in its own spelling.
     let authzid = if authzid == authcid { b"" } else { authzid };
     act_as(authenticator, connection, identity, authzid).await
@@ -62,6 +64,7 @@ impl Login {
         password: &[u8],
     ) -> Result<Identity, SaslError> {
         let user = self.user.take().unwrap_or_default();
-        Ok(verify_password(authenticator, connection, &user, &Secret::new(password)).await?)
+        let by = Some(Mechanism::Login);
+        Ok(verify_password_by(authenticator, connection, &user, &Secret::new(password), by).await?)
     }
 }

@@ -178,6 +178,44 @@ fn a_password_that_is_none_never_reaches_the_authenticator() {
     }
 }
 
+/// Says by which mechanism it was asked.
+struct Told;
+
+#[async_trait]
+impl Authenticator for Told {
+    async fn check_password(&self, _: &Connection, _: &str, _: &Secret) -> Result<Identity> {
+        Err(Error::AuthenticationFailed)
+    }
+
+    async fn check_password_by(
+        &self,
+        _: &Connection,
+        _: &str,
+        _: &Secret,
+        mechanism: Option<Mechanism>,
+    ) -> Result<Identity> {
+        Ok(Identity::new(mechanism.map_or("a command", Mechanism::name)))
+    }
+}
+
+#[test]
+fn an_authenticator_knows_how_a_password_came() {
+    let secret = Secret::new("x");
+    let by_command = block_on(verify_password(&Told, &connection(), b"tim", &secret)).unwrap();
+    assert_eq!(by_command.user(), "a command");
+    let (plain, login) = (&[Some(&b"\0tim\0x"[..])][..], &[None, Some(&b"tim"[..]), Some(b"x")][..]);
+    for (mechanism, messages) in [(Mechanism::Plain, plain), (Mechanism::Login, login)] {
+        let mut exchange = exchange(mechanism);
+        let mut last = None;
+        for message in messages {
+            last = Some(block_on(exchange.step(&Told, *message)).unwrap());
+        }
+        assert!(matches!(last, Some(Step::Done { identity, .. }) if identity.user() == mechanism.name()));
+    }
+    // Who does not ask is told nothing.
+    assert!(block_on(Welcoming.check_password_by(&connection(), "tim", &secret, Some(Mechanism::Plain))).is_ok());
+}
+
 #[test]
 fn secrets_compare_by_what_they_hold() {
     assert_eq!(Secret::new("a"), Secret::new("a"));

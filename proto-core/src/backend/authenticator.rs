@@ -5,7 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 
 use super::error::{Error, Result};
-use crate::auth::{Identity, Secret, TokenRefusal};
+use crate::auth::{Identity, Mechanism, Secret, TokenRefusal};
 use crate::connection::Connection;
 
 /// Answers narrow questions about credentials. The SASL mechanisms put them; which mechanisms a client is offered
@@ -28,6 +28,26 @@ pub trait Authenticator: Send + Sync {
     ///
     /// [`Error::AuthenticationFailed`] for an unknown user or a wrong password; others as they fit.
     async fn check_password(&self, connection: &Connection, user: &str, password: &Secret) -> Result<Identity>;
+
+    /// [`check_password`](Authenticator::check_password), told how the password came: by which SASL mechanism
+    /// ([`Mechanism::Plain`] or [`Mechanism::Login`]), or, with `None`, by a protocol's own command: IMAP's LOGIN (RFC 9051,
+    /// section 6.2.3) or POP3's USER and PASS (RFC 1939, section 7).
+    ///
+    /// It is this question that is put to an authenticator; one that makes no difference between them leaves it alone.
+    /// An authenticator in front of another has to pass it on, or the other is asked without the mechanism.
+    ///
+    /// # Errors
+    ///
+    /// As [`check_password`](Authenticator::check_password), which is asked by default.
+    async fn check_password_by(
+        &self,
+        connection: &Connection,
+        user: &str,
+        password: &Secret,
+        _mechanism: Option<Mechanism>,
+    ) -> Result<Identity> {
+        self.check_password(connection, user, password).await
+    }
 
     /// May this user act as that one? Asked when a client names an authorisation identity other than its own.
     ///

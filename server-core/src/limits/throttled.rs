@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pillarbox_proto_core::Connection;
-use pillarbox_proto_core::auth::{Identity, Secret, TokenRefusal};
+use pillarbox_proto_core::auth::{Identity, Mechanism, Secret, TokenRefusal};
 use pillarbox_proto_core::backend::{
     Account, Authenticator, Backend, Error, OnRefusal, Policies, Questions, Result, ScramHash, ScramKeys,
 };
@@ -95,6 +95,17 @@ impl<B: Backend + ?Sized> Authenticator for Throttled<B> {
     async fn check_password(&self, connection: &Connection, user: &str, password: &Secret) -> Result<Identity> {
         self.check(connection)?;
         self.backend.check_password(connection, user, password).await
+    }
+
+    async fn check_password_by(
+        &self,
+        connection: &Connection,
+        user: &str,
+        password: &Secret,
+        mechanism: Option<Mechanism>,
+    ) -> Result<Identity> {
+        self.check(connection)?;
+        self.backend.check_password_by(connection, user, password, mechanism).await
     }
 
     async fn authorize(&self, connection: &Connection, who: &Identity, act_as: &str) -> Result<Identity> {
@@ -228,6 +239,16 @@ mod tests {
             self.note("password");
             Ok(Identity::new(user))
         }
+        async fn check_password_by(
+            &self,
+            _: &Connection,
+            user: &str,
+            _: &Secret,
+            mechanism: Option<Mechanism>,
+        ) -> Result<Identity> {
+            self.note(mechanism.map_or("command", Mechanism::name));
+            Ok(Identity::new(user))
+        }
         async fn scram_keys(&self, _: &Connection, _: &str, _: ScramHash) -> Result<Option<ScramKeys>> {
             self.note("scram");
             Ok(Some(ScramKeys::new(Vec::new(), 1, Secret::new(*b"x"), Secret::new(*b"x"))))
@@ -319,6 +340,7 @@ mod tests {
             }
             let answers = [
                 backend.check_password(&client, "ada", &secret).await.is_ok(),
+                backend.check_password_by(&client, "ada", &secret, Some(Mechanism::Plain)).await.is_ok(),
                 backend.scram_keys(&client, "ada", ScramHash::Sha256).await.unwrap().is_some(),
                 backend.check_token(&client, None, &secret).await.is_ok(),
                 backend.anonymous(&client, None).await.is_ok(),
@@ -326,9 +348,10 @@ mod tests {
                 backend.shared_secret(&client, "ada").await.unwrap().is_some(),
                 backend.open(&client, &Identity::new("ada")).await.is_ok(),
             ];
-            assert_eq!(answers, [!blocked; 7]);
+            assert_eq!(answers, [!blocked; 8]);
             let asked = backend.backend.calls();
-            assert_eq!(asked.len(), if blocked { 0 } else { 7 }, "{asked:?}");
+            assert_eq!(asked.len(), if blocked { 0 } else { 8 }, "{asked:?}");
+            assert_eq!(asked.get(1), (!blocked).then_some(&"PLAIN"), "the mechanism is passed on");
         }
         let refused = backend.check_password(&client, "ada", &secret).await;
         assert!(matches!(refused, Err(Error::AuthenticationFailed)), "as with a wrong password");

@@ -97,7 +97,8 @@ pub(super) struct Serve {
     #[arg(short = 'p', long, value_name = "SSF", default_value_t = 0, hide_default_value = true)]
     pub(super) external_ssf: u32,
 
-    /// Let everybody in who says a user's name, whatever the password.
+    /// Let everybody in who says a user's name to LOGIN, or to USER and PASS, whatever the password; AUTHENTICATE is not
+    /// affected.
     #[arg(short = 'N', long)]
     pub(super) any_password: bool,
 

@@ -138,7 +138,9 @@ pub(super) fn named_account(config: &Config) -> Result<Option<Account>> {
 /// Says at every start what is dangerous.
 fn warn(any_password: bool, uid: Option<u32>) {
     if any_password {
-        tracing::warn!("every password is right (--any-password): whoever connects can read and change all mail");
+        tracing::warn!(
+            "every password is right (--any-password) for LOGIN, USER and PASS: whoever connects can read and change all mail"
+        );
     }
     if uid.map_or_else(|| rustix::process::geteuid().is_root(), |uid| uid == 0) {
         warn_of_root();

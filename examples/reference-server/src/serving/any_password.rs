@@ -1,17 +1,18 @@
-//! A server that asks nobody for the right password: for tests of clients.
+//! A server whose LOGIN takes any password: for tests of clients.
 
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use pillarbox_proto_core::Connection;
-use pillarbox_proto_core::auth::{Identity, Secret};
+use pillarbox_proto_core::auth::{Identity, Mechanism, Secret};
 use pillarbox_proto_core::backend::{
     Account, Authenticator, Backend, OnRefusal, Policies, Questions, Result, ScramHash, ScramKeys,
 };
 
-/// A backend with which every password is right. The user must exist all the same, to have mail. Other ways to log in are
-/// left to the backend behind it.
+/// A backend with which every password is right that comes by a command: IMAP's LOGIN, and POP3's USER and PASS. The user
+/// must exist all the same, to have mail. Other ways to log in, AUTHENTICATE and AUTH with PLAIN among them, are left to
+/// the backend behind it.
 pub struct AnyPassword(Arc<dyn Backend>);
 
 impl AnyPassword {
@@ -34,8 +35,21 @@ impl Authenticator for AnyPassword {
         self.0.questions()
     }
 
-    async fn check_password(&self, _: &Connection, user: &str, _: &Secret) -> Result<Identity> {
-        Ok(Identity::new(user))
+    async fn check_password(&self, connection: &Connection, user: &str, password: &Secret) -> Result<Identity> {
+        self.0.check_password(connection, user, password).await
+    }
+
+    async fn check_password_by(
+        &self,
+        connection: &Connection,
+        user: &str,
+        password: &Secret,
+        mechanism: Option<Mechanism>,
+    ) -> Result<Identity> {
+        match mechanism {
+            None => Ok(Identity::new(user)),
+            by => self.0.check_password_by(connection, user, password, by).await,
+        }
     }
 
     async fn authorize(&self, connection: &Connection, who: &Identity, act_as: &str) -> Result<Identity> {
