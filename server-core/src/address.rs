@@ -40,8 +40,8 @@ pub enum Address {
     Unix {
         /// Where in the file system.
         path: PathBuf,
-        /// The permission bits of the file: who may write to it may connect. Without, as the process's umask leaves
-        /// them.
+        /// The permission bits of the file, up to `0o777`: who may write to it may connect. They are in force before the
+        /// first client can. Without, as the process's umask leaves them.
         mode: Option<u32>,
     },
 }
@@ -72,7 +72,8 @@ impl Address {
         Self::Unix { path: path.into(), mode: None }
     }
 
-    /// Gives the file of a unix socket these permission bits, such as `0o660`; other addresses stay what they are.
+    /// Gives the file of a unix socket these permission bits, such as `0o660`; other addresses stay what they are. With
+    /// other bits than those of `0o777` the address can't be bound.
     #[must_use]
     pub fn with_mode(mut self, bits: u32) -> Self {
         if let Self::Unix { mode, .. } = &mut self {

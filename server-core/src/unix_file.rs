@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tracing::{debug, warn};
 
+/// All permission bits there are.
+const PERMISSIONS: u32 = 0o777;
+
 /// How long another server that is just starting in the same folder is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -21,8 +24,12 @@ pub(crate) struct SocketFile {
 }
 
 impl SocketFile {
-    /// Binds the socket to this path, in place of a file that a dead server left.
+    /// Binds the socket to this path, in place of a file that a dead server left. The socket does not listen yet: nobody
+    /// connects before the file has its mode.
     pub(crate) fn bind(socket: &Socket, path: &Path, mode: Option<u32>) -> io::Result<Self> {
+        if mode.is_some_and(|mode| mode & !PERMISSIONS != 0) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the mode has more than permission bits (0o777)"));
+        }
         // A later change of the working folder must not make us remove another file.
         let path = std::path::absolute(path)?;
         let address = SockAddr::unix(&path)?;
@@ -112,6 +119,28 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
         drop(file);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn nobody_connects_before_the_mode_is_in_force() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("imap");
+        let socket = socket();
+        let _file = SocketFile::bind(&socket, &path, Some(0o600)).unwrap();
+        assert_eq!(UnixStream::connect(&path).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        socket.listen(1).unwrap();
+        UnixStream::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn a_mode_is_permission_bits_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("imap");
+        for mode in [0o1000, 0o4755, 0o100_600, u32::MAX] {
+            let error = SocketFile::bind(&socket(), &path, Some(mode)).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{mode:o}");
+            assert!(!path.exists());
+        }
     }
 
     #[test]

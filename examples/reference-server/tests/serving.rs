@@ -149,6 +149,43 @@ fn addresses_of_all_kinds_are_listened_on() {
 }
 
 #[test]
+fn a_unix_socket_has_the_mode_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = place("", "", "");
+    let sockets = ["imap", "pop3"].map(|name| folder.path().join(name));
+    for (name, socket) in ["imap", "pop3"].iter().zip(&sockets) {
+        support::wire::edit(
+            &place,
+            &format!("bind = \"127.0.0.1:0\"\nprotocol = \"{name}\""),
+            &format!("bind = [\"127.0.0.1:0\", \"unix://{}\"]\nprotocol = \"{name}\"", socket.display()),
+        );
+    }
+    for (sets, umask, modes) in [
+        (&["server.listener.imap.socket.mode=0606"][..], "077", [0o606, 0o700]),
+        (&["server.socket.mode=0660", "server.listener.pop3.socket.mode=666"], "022", [0o660, 0o666]),
+    ] {
+        // The umask has no say where a mode is given.
+        let command = || {
+            let mut command = Command::new("sh");
+            command.args(["-c", &format!("umask {umask}; exec \"$@\""), "sh", support::PILLARBOXD, "--config"]);
+            command.arg(place.path().join("pillarboxd.toml")).args(sets.iter().flat_map(|set| ["--set", set]));
+            command
+        };
+        let server = Server::start(&mut command(), place.path());
+        let found = sockets.each_ref().map(|path| fs::metadata(path).unwrap().mode() & 0o7777);
+        assert_eq!(found, modes, "{sets:?}");
+        let unix = std::os::unix::net::UnixStream::connect(&sockets[0]).unwrap();
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(unix), &mut line).unwrap();
+        assert!(line.starts_with("* OK"), "{line}");
+        server.signal("TERM");
+        assert_eq!(server.wait().code(), Some(0));
+        let output = command().arg("--check-config").output().unwrap();
+        assert!(text(&output.stdout).contains(&format!("\nsocket.mode = \"{:o}\"\n", modes[0])), "{output:?}");
+    }
+}
+
+#[test]
 fn the_port_of_the_server_is_for_addresses_that_give_none() {
     let free = support::own_address();
     let place = Place::with_config(&format!(

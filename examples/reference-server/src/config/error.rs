@@ -57,7 +57,7 @@ pub(super) struct Source<'a> {
     text: &'a str,
     file: &'a Path,
     /// What `--set` said. Its places are counted on from the end of the file.
-    sets: Vec<(usize, &'a str)>,
+    sets: Vec<(usize, &'a Override<'a>)>,
     document: Spanned<DeTable<'a>>,
     /// Finds variables of the environment.
     pub(super) env: &'a dyn Fn(&str) -> Option<String>,
@@ -75,7 +75,7 @@ impl<'a> Source<'a> {
         let mut source = Self { text, file, sets: Vec::new(), document, env };
         source.document = DeTable::parse(text).map_err(|error| source.toml(&error))?;
         for set in overrides {
-            source.sets.push((set.at, set.key));
+            source.sets.push((set.at, set));
             let over = DeTable::parse(&set.text).map_err(|error| ConfigError {
                 place: Place::CommandLine(set.key.to_owned()),
                 text: error.message().to_owned(),
@@ -125,12 +125,18 @@ impl<'a> Source<'a> {
     }
 
     fn plain(&self, at: usize, text: String) -> ConfigError {
-        if let Some((_, key)) = self.sets.iter().rev().find(|(start, _)| at >= *start) {
-            return ConfigError { place: Place::CommandLine((*key).to_owned()), text };
+        if let Some((_, set)) = self.sets.iter().rev().find(|(start, _)| at >= *start) {
+            return ConfigError { place: Place::CommandLine(set.key.to_owned()), text };
         }
         let before = self.text.as_bytes().get(..at).unwrap_or(self.text.as_bytes());
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
         ConfigError { place: Place::Line(self.file.to_owned(), line), text }
+    }
+
+    /// What stands at this place, as it was written.
+    pub(super) fn written(&self, at: &Range<usize>) -> Option<&str> {
+        let set = self.sets.iter().rev().find(|(start, _)| at.start >= *start);
+        set.map_or(self.text, |(_, set)| &set.text).get(at.clone())
     }
 
     /// The dotted key whose name or value is at this place.

@@ -243,8 +243,36 @@ fn the_server() {
     );
     fault("home-dir-mode = \"rwx\"\n", "1: home-dir-mode: \"rwx\" is no mode in octal, such as 700 or 750");
     fault("home-dir-mode = 888\n", "1: home-dir-mode: \"888\" is no mode in octal, such as 700 or 750");
+    fault("home-dir-mode = 0o1777\n", "1: home-dir-mode: \"0o1777\" is no mode in octal, such as 700 or 750");
     fault("debug-command = \"sh -c x\"\n", "1: debug-command: must begin with the absolute path of a program");
     fault("max-message-size = 0\n", "1: max-message-size: must be at least 1");
+}
+
+#[test]
+fn modes_of_unix_sockets() {
+    let unix = |mode: &str| format!("[server.listener.a]\nbind = \"unix:///run/a\"\nprotocol = \"imap\"\n{mode}\n");
+    for mode in ["rwx", "0888", "1777", "4660", "77", "-660", ""] {
+        fault(
+            &unix(&format!("socket.mode = \"{mode}\"")),
+            &format!("4: server.listener.a.socket.mode: \"{mode}\" is no mode in octal, such as 700 or 750"),
+        );
+    }
+    in_listener("socket.mode = \"0660\"", "socket.mode: this listener has no unix socket: bind = \"unix:///path\"");
+    in_table("[server.socket]\nmode = \"x\"", 2, "server.socket.mode: \"x\" is no mode in octal, such as 700 or 750");
+    let mode = |text: &str, sets: &[&str]| {
+        let config = parse_with(text, sets).unwrap();
+        config.listeners.iter().map(|listener| listener.socket.mode).collect::<Vec<_>>()
+    };
+    for good in ["\"0660\"", "\"660\"", "660", "0o660"] {
+        assert_eq!(mode(&unix(&format!("socket.mode = {good}")), &[]), [Some(0o660)], "{good}");
+        assert_eq!(mode(&unix(""), &[&format!("server.socket.mode={good}")]), [Some(0o660)], "--set {good}");
+    }
+    assert_eq!(mode(&unix(""), &[]), [None]);
+    // That of the server is for the unix sockets there are; a listener's own wins.
+    let both = format!("{LISTENER}{}[server.socket]\nmode = \"600\"\n", unix("socket.mode = \"0666\""));
+    assert_eq!(mode(&both, &[]), [Some(0o666), None]);
+    let servers = format!("{LISTENER}{}[server.socket]\nmode = \"600\"\n", unix(""));
+    assert_eq!(mode(&servers, &[]), [Some(0o600), None]);
 }
 
 #[test]

@@ -174,10 +174,12 @@ impl Source<'_> {
         })
     }
 
-    /// The mode of a folder, in octal.
-    fn file_mode(&self, value: &Spanned<Word>) -> Result<u32, ConfigError> {
-        let text = &value.get_ref().0;
-        match u32::from_str_radix(text, 8) {
+    /// The mode of a folder or a socket, in octal.
+    pub(super) fn file_mode(&self, value: &Spanned<Word>) -> Result<u32, ConfigError> {
+        // TOML has numbers in octal too; read, they are numbers as any other.
+        let raw = self.written(&value.span()).filter(|raw| raw.starts_with("0o"));
+        let text = raw.unwrap_or(&value.get_ref().0);
+        match u32::from_str_radix(text.trim_start_matches("0o"), 8) {
             Ok(mode @ 0o100..=0o777) => Ok(mode),
             _ => Err(self.error(&value.span(), format_args!("{text:?} is no mode in octal, such as 700 or 750"))),
         }

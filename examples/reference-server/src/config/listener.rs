@@ -314,6 +314,13 @@ impl Source<'_> {
         }
         let port = defaults.port.unwrap_or_else(|| protocol.default_port(listener.tls_mode));
         listener.bind = self.addresses(bind, port)?;
+        if !listener.bind.iter().any(|address| matches!(address, Address::Unix { .. })) {
+            if let Some(mode) = &table.socket.mode {
+                return Err(self.error(&mode.span(), "this listener has no unix socket: bind = \"unix:///path\""));
+            }
+            // That of the server is for others.
+            listener.socket.mode = None;
+        }
         let allow = match protocol {
             Protocol::Imap => defaults.plain_text.0,
             Protocol::Pop3 => defaults.plain_text.1,

@@ -207,6 +207,9 @@ impl fmt::Display for Socket {
                 writeln!(f, "socket.{key} = \"{}\"", Span(value))?;
             }
         }
+        if let Some(mode) = self.mode {
+            writeln!(f, "socket.mode = \"{mode:o}\"")?;
+        }
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use toml::Spanned;
 
 use super::error::{ConfigError, Source};
 use super::listener::Options;
-use super::value::{Size, Span};
+use super::value::{Size, Span, Word};
 
 /// Options of a listener's sockets. What is `None` is left as the system has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Socket {
     pub nodelay: bool,
     /// After how long of silence the system asks whether the client is still there.
     pub keepalive: Option<Duration>,
+    /// The permission bits of the files of unix sockets; `None` for what the umask leaves.
+    pub mode: Option<u32>,
 }
 
 impl Default for Socket {
@@ -48,6 +50,7 @@ impl Default for Socket {
             tos: None,
             nodelay: true,
             keepalive: None,
+            mode: None,
         }
     }
 }
@@ -65,6 +68,7 @@ pub(super) struct SocketTable {
     tos: Option<Spanned<u64>>,
     nodelay: Option<bool>,
     keepalive: Option<Span>,
+    pub(super) mode: Option<Spanned<Word>>,
 }
 
 impl Socket {
@@ -105,6 +109,7 @@ impl Socket {
             tos: within(a.tos.as_ref().or(b.tos.as_ref()), 255)?,
             nodelay: a.nodelay.or(b.nodelay).unwrap_or(default.nodelay),
             keepalive: a.keepalive.or(b.keepalive).map(|span| span.0),
+            mode: a.mode.as_ref().or(b.mode.as_ref()).map(|mode| source.file_mode(mode)).transpose()?,
         })
     }
 }

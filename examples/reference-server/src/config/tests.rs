@@ -295,7 +295,7 @@ acl = ["deny from 10.0.0.0/255.0.0.0", ["log", "any", "hit ${address} \"x\""], "
 tcp-wrappers = { daemon = "d", allow-table = "allow", deny-table = "/deny" }
 tls = { certificate = "a", sni = [{ subject = "b.example", certificate = "b" }], timeout = "3s", protocols = ["TLSv1.3"], ciphers = ["TLS13_AES_128_GCM_SHA256"], ignore-client-order = false, ssl-ca-file = "ca", client-certificate = "required" }
 tls-file-checks = { key-file = "-gwrdir", cert-file = ["none"], ca-file = ["+all", "-ardfil"] }
-socket = { reuse-addr = false, reuse-port = true, backlog = 5, ttl = 6, send-buffer-size = "64K", recv-buffer-size = 4096, linger = "2s", tos = 7, nodelay = false, keepalive = "1m" }
+socket = { reuse-addr = false, reuse-port = true, backlog = 5, ttl = 6, send-buffer-size = "64K", recv-buffer-size = 4096, linger = "2s", tos = 7, nodelay = false, keepalive = "1m", mode = 660 }
 proxy.trusted-networks = ["10.0.0.0/8", "::1"]
 
 [server.listener.a]

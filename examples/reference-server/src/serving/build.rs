@@ -55,7 +55,10 @@ pub fn bind(
         }
         let mut built = build(config, live, listener)?;
         for address in &listener.bind {
-            built = built.address(address.clone());
+            built = built.address(match listener.socket.mode {
+                Some(mode) => address.clone().with_mode(mode),
+                None => address.clone(),
+            });
         }
         server = server.listener(built);
     }
