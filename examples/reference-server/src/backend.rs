@@ -17,8 +17,10 @@ use pillarbox_server_core::tls::CertificateNames;
 use crate::apop::SharedSecrets;
 use crate::config::Protocol;
 use crate::data::DataFolder;
+use crate::exit::{Failure, Status};
+use crate::files;
 use crate::maildrop::MaildropPolicies;
-use crate::sources::{Found, Sources, UsersFile, create_home};
+use crate::sources::{Found, Home as HomeFolder, Sources, UsersFile, check_home, create_home};
 use crate::store::{Delivered, Expired};
 use crate::users::{HashPool, Users};
 
@@ -28,7 +30,7 @@ const LOGIN_QUEUE: usize = 1024;
 /// Opens the mail of a user, whatever form it is kept in.
 #[async_trait]
 pub trait Homes: Send + Sync {
-    /// Opens what is kept in this folder, which need not exist yet.
+    /// Opens what is kept in this folder, which need not exist yet; the one that it lies in has to.
     ///
     /// # Errors
     ///
@@ -105,20 +107,22 @@ struct Shared {
 }
 
 impl UserBackend {
-    /// The users of a data folder, with their mail in it.
+    /// The users of a data folder, with their mail in it: the folder for that is made where it is missing.
     ///
     /// # Errors
     ///
-    /// When what the folder holds beside the users can't be read.
+    /// When what the folder holds beside the users can't be read or made.
     pub fn new(
         users: Users,
         data: &DataFolder,
         policies: MaildropPolicies,
         homes: Arc<dyn Homes>,
     ) -> crate::exit::Result<Self> {
+        let mail = data.mail();
+        files::private_folder(&mail).map_err(|error| Failure::io(Status::CantCreate, mail.display(), &error))?;
         let at_a_time = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let users = Arc::new(users);
-        let sources = Sources::new(vec![Arc::new(UsersFile::new(Arc::clone(&users), data.mail()))]);
+        let sources = Sources::new(vec![Arc::new(UsersFile::new(Arc::clone(&users), mail))]);
         let shared = Shared {
             users,
             secrets: SharedSecrets::open(data.apop())?,
@@ -143,7 +147,10 @@ impl UserBackend {
         self
     }
 
-    /// Makes the home of a user who has none at login, with this mode.
+    /// Makes the home of a user who has none, with this mode, when the user's mail is opened. Without it no home is made:
+    /// mail that lies in a missing one can't be opened, which is [`Error::Unavailable`].
+    ///
+    /// Folders of mail in the data folder are no homes. They are the server's own, and always made.
     #[must_use]
     pub fn create_homes(mut self, mode: u32) -> Self {
         self.home_mode = Some(mode);
@@ -187,18 +194,40 @@ impl UserBackend {
     /// [`Error::AuthorizationFailed`] for an unknown user; others when the store fails.
     pub async fn home(&self, user: &str) -> Result<Arc<dyn Home>> {
         let found = self.sources.find(user).await?.ok_or(Error::AuthorizationFailed)?;
+        self.have_home(user, &found).await?;
         self.shared.homes.open(&found.mail).await
     }
 
-    /// Makes the user's home, where that is wanted and there is none.
-    async fn make_home(&self, name: &str, user: &Found) -> Result<()> {
-        let (Some(mode), Some(home)) = (self.home_mode, user.home.clone()) else { return Ok(()) };
+    /// Sees to it that the user's home is there: it is made where that is wanted, and where it is not, mail that lies in a
+    /// missing one is out of reach.
+    async fn have_home(&self, name: &str, user: &Found) -> Result<()> {
+        let Some(home) = user.home.clone() else { return Ok(()) };
+        let mode = self.home_mode;
+        if mode.is_none() && !user.mail_is_in_home() && !self.switches_to(&home) {
+            return Ok(());
+        }
         let shown = home.path.display().to_string();
-        let made = tokio::task::spawn_blocking(move || create_home(&home, mode)).await.map_err(Error::unavailable)?;
-        made.map_err(|error| {
-            tracing::error!(user = name, "home {shown}: {error}");
-            Error::ContactAdmin("the home folder can't be made".into())
+        let there = tokio::task::spawn_blocking(move || match mode {
+            Some(mode) => create_home(&home, mode),
+            None => check_home(&home),
+        });
+        there.await.map_err(Error::unavailable)?.map_err(|error| {
+            let is_missing = mode.is_none() && error.kind() == std::io::ErrorKind::NotFound;
+            let hint = if is_missing { "; missing homes are made with create-home-dir only" } else { "" };
+            tracing::error!(user = name, "home {shown}: {error}{hint}");
+            // Mail for the user comes again; it must not be sent back.
+            match mode {
+                Some(_) if self.protocol != Protocol::Lmtp => {
+                    Error::ContactAdmin("the home folder can't be made".into())
+                }
+                _ => Error::unavailable(error),
+            }
         })
+    }
+
+    /// Whether the process becomes the owner of this home, and so has the mail in it.
+    fn switches_to(&self, home: &HomeFolder) -> bool {
+        matches!(self.becoming, Becoming::User(_)) && home.owner.is_some()
     }
 
     /// Becomes the user, where that is wanted; the folder of the user's mail.
@@ -303,7 +332,7 @@ impl Backend for UserBackend {
         if self.protocol == Protocol::Pop3 && !user.pop3.enabled {
             return Err(Error::ContactAdmin("POP3 is switched off for this user".into()));
         }
-        self.make_home(who.user(), &user).await?;
+        self.have_home(who.user(), &user).await?;
         let pop3 = user.pop3;
         let mail = self.become_user(who.user(), user).await?;
         let home = self.shared.homes.open(&mail).await?;

@@ -64,8 +64,16 @@ fn home(place: &Place, name: &str) -> PathBuf {
     place.path().join("homes").join(name)
 }
 
-/// Writes the file of a domain: names with what stands for their passwords, each with a home of that name.
+/// Writes the file of a domain: names with what stands for their passwords, each with a home of that name, which is made.
 fn domain(place: &Place, domain: &str, users: &[(&str, &str)]) {
+    homeless_domain(place, domain, users);
+    for (name, _) in users {
+        fs::create_dir_all(home(place, &format!("{name}-{domain}"))).unwrap();
+    }
+}
+
+/// The same, without the homes.
+fn homeless_domain(place: &Place, domain: &str, users: &[(&str, &str)]) {
     let line = |(name, hash): &(&str, &str)| {
         format!("{name}:{hash}:1:1::{}:\n", home(place, &format!("{name}-{domain}")).display())
     };
@@ -255,7 +263,7 @@ fn homes_are_made_with_their_mode_and_without_their_parents() {
     for (lines, mode) in [("create-home-dir = true", 0o700), ("create-home-dir = true\nhome-dir-mode = \"751\"", 0o751)]
     {
         let place = place(&format!("{lines}\n{VIRTUAL}"));
-        domain(&place, "example.org", &[("ada", HELLO), ("bob", HELLO)]);
+        homeless_domain(&place, "example.org", &[("ada", HELLO), ("bob", HELLO)]);
         let file = place.path().join("domains/example.org");
         let deep = fs::read_to_string(&file).unwrap().replace("/bob-", "/no/where/bob-");
         fs::write(file, deep).unwrap();
@@ -278,23 +286,79 @@ fn homes_are_made_with_their_mode_and_without_their_parents() {
         let kept = fs::metadata(home(&place, "ada-example.org")).unwrap();
         assert_eq!((kept.permissions().mode() & 0o7777, kept.ino()), (0o710, made.ino()));
         // A wrong password makes nothing.
-        domain(&place, "example.com", &[("eve", HELLO)]);
+        homeless_domain(&place, "example.com", &[("eve", HELLO)]);
         is_refused(&server, "eve@example.com", "wrong");
         assert!(!home(&place, "eve-example.com").exists());
     }
 }
 
 #[test]
-fn a_home_with_the_mail_in_it_is_made_with_the_mail_and_is_nobody_elses() {
-    let place = place(VIRTUAL);
-    domain(&place, "example.org", &[("ada", HELLO)]);
+fn without_create_home_dir_mail_in_a_missing_home_is_out_of_reach() {
+    let place = place(&[VIRTUAL, FILE].concat());
+    homeless_domain(&place, "example.org", &[("ada", HELLO)]);
     let server = place.start();
+    let missing = home(&place, "ada-example.org");
+    for _ in 0..2 {
+        let reply = login(&server, "ada@example.org", "Hello world!");
+        assert!(reply.starts_with("NO [UNAVAILABLE] "), "{reply}");
+        let reply = pop3_login(&server, "ada@example.org", "Hello world!");
+        assert!(reply.starts_with("-ERR [SYS/TEMP] "), "{reply}");
+        let mut client = Raw::connect(server.address("lmtp"));
+        client.expect("220 ");
+        client.send("LHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<ada@example.org>\r\n");
+        while client.expect("250").starts_with("250-") {}
+        client.expect("250 2.1.0");
+        client.expect("451 4.3.0");
+        assert!(!missing.exists());
+        // What is in its place is none either.
+        let _ = std::os::unix::fs::symlink("nowhere", &missing);
+        assert!(!home(&place, "nowhere").exists());
+    }
+    let log = server.log();
+    let said = log.lines().find(|line| line.contains(missing.to_str().unwrap())).unwrap_or_else(|| panic!("{log}"));
+    assert!(said.contains("create-home-dir") && said.contains("ada@example.org"), "{said}");
+    // Only who has the password learns of it.
+    is_refused(&server, "ada@example.org", "wrong");
+    // Users of the users' file have their mail in the data folder, which needs no setting.
+    is_let_in(&server, USER, PASSWORD);
+    assert!(place.data().join("mail").join(USER).is_dir());
+    // Once the operator has made it, the mail is there, and is nobody else's.
+    fs::remove_file(&missing).unwrap();
+    fs::create_dir(&missing).unwrap();
     let mut client = connect(&server);
     assert!(client.tagged("LOGIN ada@example.org \"Hello world!\"").starts_with("t OK"));
     assert!(client.tagged("SELECT INBOX").starts_with("t OK"));
-    for path in ["ada-example.org", "ada-example.org/Maildir"] {
-        assert_eq!(fs::metadata(home(&place, path)).unwrap().permissions().mode() & 0o7777, 0o700, "{path}");
-    }
+    let made = fs::metadata(missing.join("Maildir")).unwrap();
+    assert_eq!(made.permissions().mode() & 0o7777, 0o700);
+    drop(client);
+    // A home that goes while the server runs is not made again.
+    fs::rename(&missing, home(&place, "elsewhere")).unwrap();
+    let reply = login(&server, "ada@example.org", "Hello world!");
+    assert!(reply.starts_with("NO [UNAVAILABLE] "), "{reply}");
+    assert!(!missing.exists());
+}
+
+#[test]
+fn mail_that_comes_in_makes_homes_as_a_login_does() {
+    let place = place(&format!("create-home-dir = true\nhome-dir-mode = \"710\"\n{VIRTUAL}"));
+    homeless_domain(&place, "example.org", &[("ada", HELLO), ("bob", HELLO)]);
+    let file = place.path().join("domains/example.org");
+    let deep = fs::read_to_string(&file).unwrap().replace("/bob-", "/no/where/bob-");
+    fs::write(file, deep).unwrap();
+    let server = place.start();
+    let mut client = Raw::connect(server.address("lmtp"));
+    client.expect("220 ");
+    client.send("LHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<ada@example.org>\r\nRCPT TO:<bob@example.org>\r\nDATA\r\n");
+    while client.expect("250").starts_with("250-") {}
+    client.expect("250 2.1.0");
+    client.expect("250 2.1.5");
+    // It waits in the queue until the operator has seen to it.
+    client.expect("451 4.3.0");
+    client.expect("354 ");
+    client.send("Subject: x\r\n\r\nx\r\n.\r\n").expect("250 ");
+    let made = fs::metadata(home(&place, "ada-example.org")).unwrap();
+    assert_eq!(made.permissions().mode() & 0o7777, 0o710);
+    assert!(!home(&place, "no").exists());
 }
 
 #[test]
@@ -519,6 +583,20 @@ fn without_create_home_dir_no_home_is_made_and_the_login_succeeds() {
     let Some(system) = System::new("") else { return };
     let server = Server::start(&mut system.command(), system.place.path());
     is_let_in(&server, "ada", "Hello world!");
+    assert!(!system.place.path().join("homes/ada").exists());
+}
+
+#[test]
+fn with_one_client_a_missing_home_is_not_made_unless_told_to() {
+    let Some(system) = System::new("") else { return };
+    // Whoever it would become could make it.
+    fs::set_permissions(system.place.path().join("homes"), Permissions::from_mode(0o777)).unwrap();
+    let mut inetd = system.inetd("imap");
+    inetd.client.expect("* OK ");
+    let reply = inetd.client.tagged("LOGIN ada \"Hello world!\"");
+    assert!(reply.starts_with("t NO [UNAVAILABLE] "), "{reply}\n{}", inetd.log());
+    inetd.is_root();
+    assert!(inetd.log().contains("create-home-dir"), "{}", inetd.log());
     assert!(!system.place.path().join("homes/ada").exists());
 }
 

@@ -305,8 +305,6 @@ impl Daemon<'_> {
 ///
 /// When the data folder can't be used.
 pub(super) fn backend(config: &Config, data: &DataFolder, users: Users) -> Result<UserBackend> {
-    let mail = data.mail();
-    files::private_folder(&mail).map_err(|error| Failure::io(Status::CantCreate, mail.display(), &error))?;
     let homes = crate::homes::MaildirHomes::new(config)?;
     let policies = MaildropPolicies::new(&config.pop3, data);
     let mut backend = UserBackend::new(users, data, policies, Arc::new(homes))?;

@@ -84,6 +84,12 @@ impl Found {
         Self { mail, secret, home: None, pop3: Pop3Settings::default(), user: None }
     }
 
+    /// Whether the mail lies in the user's home, and not in a folder of the server's own.
+    #[must_use]
+    pub fn mail_is_in_home(&self) -> bool {
+        self.home.as_ref().is_some_and(|home| self.mail.starts_with(&home.path))
+    }
+
     /// The keys for SCRAM with this hash function.
     #[must_use]
     pub fn scram_keys(&self, hash: ScramHash) -> Option<&ScramKeys> {
@@ -158,6 +164,19 @@ pub fn create_home(home: &Home, mode: u32) -> io::Result<()> {
     })
 }
 
+/// Whether a home is there, or a link to one.
+///
+/// # Errors
+///
+/// When it is missing or no folder, and what else the system says.
+pub fn check_home(home: &Home) -> io::Result<()> {
+    match fs::metadata(&home.path) {
+        Ok(data) if data.is_dir() => Ok(()),
+        Ok(_) => Err(io::Error::new(io::ErrorKind::NotADirectory, "is no folder")),
+        Err(error) => Err(error),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::MetadataExt;
@@ -176,5 +195,30 @@ mod tests {
         let deep = Home { path: folder.path().join("no/where"), owner: None };
         assert_eq!(create_home(&deep, 0o700).unwrap_err().kind(), io::ErrorKind::NotFound);
         assert!(!folder.path().join("no").exists());
+    }
+
+    #[test]
+    fn a_home_is_a_folder_that_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home { path: folder.path().join("ada"), owner: None };
+        assert_eq!(check_home(&home).unwrap_err().kind(), io::ErrorKind::NotFound);
+        std::os::unix::fs::symlink("elsewhere", &home.path).unwrap();
+        assert_eq!(check_home(&home).unwrap_err().kind(), io::ErrorKind::NotFound, "a link to nowhere");
+        let elsewhere = folder.path().join("elsewhere");
+        fs::write(&elsewhere, "").unwrap();
+        assert_eq!(check_home(&home).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+        fs::remove_file(&elsewhere).unwrap();
+        fs::create_dir(&elsewhere).unwrap();
+        check_home(&home).unwrap();
+    }
+
+    #[test]
+    fn mail_is_in_the_home_or_it_is_not() {
+        let mut found = Found::new("/home/ada/Maildir".into(), None);
+        assert!(!found.mail_is_in_home());
+        for (path, inside) in [("/home/ada", true), ("/home/ada/", true), ("/home/ad", false), ("/home/bob", false)] {
+            found.home = Some(Home { path: path.into(), owner: None });
+            assert_eq!(found.mail_is_in_home(), inside, "{path}");
+        }
     }
 }

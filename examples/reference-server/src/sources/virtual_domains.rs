@@ -33,7 +33,8 @@ impl VirtualDomains {
         Self { folder, mail: PathBuf::from("Maildir"), default_domain: None, known: Mutex::default() }
     }
 
-    /// The folder of the mail in a user's home. Default: `Maildir`.
+    /// The folder of the mail in a user's home. Default: `Maildir`. It is made where it is missing, but no folder between
+    /// it and the home is.
     #[must_use]
     pub fn mail(mut self, name: impl Into<PathBuf>) -> Self {
         self.mail = name.into();

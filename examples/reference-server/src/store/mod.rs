@@ -144,7 +144,8 @@ impl MaildirStores {
     }
 
     /// Opens the account whose Maildir has this root (the INBOX itself), or joins it if it is open. A root that is
-    /// missing is made.
+    /// missing is made; the folder that it lies in has to be there, as an empty one in its place (a disk that is not
+    /// mounted, a home that was moved) would look as if all mail were lost.
     ///
     /// # Errors
     ///
@@ -483,12 +484,16 @@ fn random_number() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
+/// Makes the root alone.
 fn make_root(path: &Path) -> Done<()> {
     let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    Ok(builder.create(path)?)
+    match builder.create(path) {
+        // What is no folder fails when it is opened.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        made => Ok(made?),
+    }
 }
 
 fn system_host() -> String {
