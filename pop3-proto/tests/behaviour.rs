@@ -156,7 +156,7 @@ fn the_backend_is_asked_once_for_a_small_message_and_once_for_many_that_are_pipe
     assert_eq!(calls.fetches.swap(0, Ordering::SeqCst), 2, "two times sixteen");
     assert_eq!(calls.opened.load(Ordering::SeqCst), 0);
     let heard = client.heard();
-    assert_eq!(heard.matches("+OK 8192 octets\r\n..generated").count(), 32);
+    assert_eq!(heard.matches("+OK 8192 octets in the message that follows\r\n..generated").count(), 32);
     assert_eq!(heard.matches("\r\n.\r\n+OK Message").count(), 32);
     // TOP in any order, and the same message again.
     client.say("TOP 60 1\r\nTOP 50 1\r\nTOP 50 2\r\nRETR 40\r\n");
@@ -277,7 +277,7 @@ fn a_service_that_is_closed_hears_no_more_commands() {
     assert_eq!(client.heard(), "+OK Message 1 marked\r\n", "the command that runs is waited for");
     gate.raise();
     client.settle();
-    let said = "+OK 18 octets\r\nSubject: 2\r\n\r\n..2\r\n.\r\n-ERR [SYS/TEMP] Down\r\n";
+    let said = "+OK 18 octets in the message that follows\r\nSubject: 2\r\n\r\n..2\r\n.\r\n-ERR [SYS/TEMP] Down\r\n";
     assert_eq!(client.heard(), said);
     assert_eq!(client.asked, Some(Next::Close));
     assert_eq!(store.messages("tim", "INBOX").unwrap().len(), 2);

@@ -9,6 +9,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 /// Pieces at least this long are queued as they are; shorter ones are copied, so that a vectored write is not filled
 /// with crumbs.
 const SHARE_FROM: usize = 2 * 1024;
+/// Small replies are gathered in blocks of at least this size.
+const BLOCK: usize = 2 * 1024;
 
 /// A rope of bytes: small replies are gathered in one buffer, large pieces are queued without copying.
 ///
@@ -53,7 +55,9 @@ impl Output {
 
     /// Appends a copy of these bytes.
     pub fn put(&mut self, bytes: &[u8]) {
-        self.tail.put_slice(bytes);
+        if !bytes.is_empty() {
+            self.tail_mut().put_slice(bytes);
+        }
     }
 
     /// Appends these bytes, without copying where they are many.
@@ -76,6 +80,10 @@ impl Output {
 
     /// The buffer at the end of the rope, for encoders that append to it. They may only add.
     pub fn tail_mut(&mut self) -> &mut BytesMut {
+        if self.tail.capacity() == 0 {
+            // A buffer made with a capacity goes on in blocks of that size when pieces of it are still queued.
+            self.tail = BytesMut::with_capacity(BLOCK);
+        }
         &mut self.tail
     }
 

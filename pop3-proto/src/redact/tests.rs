@@ -82,9 +82,9 @@ fn exchanges_are_masked_on_both_sides() {
 
 #[test]
 fn messages_are_taken_out_and_can_be_kept() {
-    let script = "C: RETR 1\nC: RETR 2\nC: LIST\nC: TOP 3 0\nS: +OK 9 octets\nS: Subject: x\nS: ..\nS: +OK\nS: .\nS: -ERR gone\n\
+    let script = "C: RETR 1\nC: RETR 2\nC: LIST\nC: TOP 3 0\nS: +OK 9 octets in the message that follows\nS: Subject: x\nS: ..\nS: +OK\nS: .\nS: -ERR gone\n\
         S: +OK\nS: 1 200\nS: .\nS: +OK\nS: .\nC: STAT\nS: +OK 0 0";
-    let expected = "C: RETR 1\nC: RETR 2\nC: LIST\nC: TOP 3 0\nS: +OK 9 octets\nS: (data...)\nS: -ERR gone\n\
+    let expected = "C: RETR 1\nC: RETR 2\nC: LIST\nC: TOP 3 0\nS: +OK 9 octets in the message that follows\nS: (data...)\nS: -ERR gone\n\
         S: +OK\nS: 1 200\nS: .\nS: +OK\nS: (data...)\nC: STAT\nS: +OK 0 0";
     assert_session(script, expected);
     assert_eq!(session(Keep { data: true, ..Keep::default() }, script).trim_end(), script);

@@ -208,6 +208,11 @@ impl Pop3Conversation {
     }
 
     fn start(&mut self, job: Job, now: Instant) {
+        if let Job::Retrieve(request) = &job
+            && self.show_ahead(request, now)
+        {
+            return;
+        }
         let port = Port::default();
         let change = matches!(job, Job::Finish(_));
         let future: Pin<Box<dyn Future<Output = Done> + Send>> = match job {
@@ -226,9 +231,9 @@ impl Pop3Conversation {
                 Arc::clone(self.session.connection()),
                 self.open.as_ref().map(|open| Arc::clone(&open.account)),
             )),
-            Job::Retrieve(request) => match self.retrieve(request, &port, now) {
+            Job::Retrieve(request) => match self.retrieve(request, &port) {
                 Some(future) => future,
-                None => return,
+                None => return self.session.complete(Outcome::Broken, now),
             },
             Job::Finish(request) => {
                 self.ahead.clear();
@@ -239,35 +244,32 @@ impl Pop3Conversation {
         self.running = Some(Running { future, port, change });
     }
 
-    fn retrieve(
-        &mut self,
-        mut request: Retrieve,
-        port: &Port,
-        now: Instant,
-    ) -> Option<Pin<Box<dyn Future<Output = Done> + Send>>> {
+    /// Shows a message that was fetched before it was asked for, if it can go out as it is.
+    fn show_ahead(&mut self, request: &Retrieve, now: Instant) -> bool {
+        let Some(at) = self.ahead.iter().position(|(uid, _)| *uid == request.uid) else { return false };
+        let Some(reply) = self.ahead.get(at).and_then(|(_, content)| retrieve::whole(content, request)) else {
+            return false;
+        };
+        self.ahead.remove(at);
+        self.session.reply(reply);
+        self.session.complete(Outcome::Shown { uid: request.uid, whole: request.top.is_none() }, now);
+        true
+    }
+
+    /// The work of showing a message, unless there is no maildrop.
+    fn retrieve(&mut self, mut request: Retrieve, port: &Port) -> Option<Pin<Box<dyn Future<Output = Done> + Send>>> {
         if let Some(at) = self.ahead.iter().position(|(uid, _)| *uid == request.uid)
-            && let Some((uid, content)) = self.ahead.remove(at)
+            && let Some((_, content)) = self.ahead.remove(at)
         {
-            let Some(reply) = retrieve::whole(&content, &request) else {
-                let ahead = std::mem::take(&mut self.ahead);
-                let (port, content) = (port.clone(), content);
-                return Some(Box::pin(
-                    async move { Done { ahead, ..retrieve::at_hand(port, content, request).await } },
-                ));
-            };
-            self.session.reply(reply);
-            self.session.complete(Outcome::Shown { uid, whole: request.top.is_none() }, now);
-            return None;
+            let (port, ahead) = (port.clone(), std::mem::take(&mut self.ahead));
+            return Some(Box::pin(async move { Done { ahead, ..retrieve::at_hand(port, content, request).await } }));
         }
         self.ahead.clear();
         if self.inlines {
             self.session.look_ahead(&mut request);
         }
-        let Some(open) = &self.open else {
-            self.session.complete(Outcome::Broken, now);
-            return None;
-        };
-        let (mailbox, mut limits) = (Arc::clone(&open.mailbox), self.service.config.limits);
+        let mailbox = Arc::clone(&self.open.as_ref()?.mailbox);
+        let mut limits = self.service.config.limits;
         limits.read_ahead_bytes = self.session.flow.read_ahead_bytes(&limits);
         limits.read_ahead = self.session.flow.read_ahead(&limits);
         Some(Box::pin(retrieve::retrieve(port.clone(), mailbox, request, limits, self.inlines)))

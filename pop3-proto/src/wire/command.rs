@@ -66,25 +66,32 @@ pub(crate) enum Verb {
 }
 
 impl Verb {
-    const ALL: [(&'static [u8], Self); 17] = [
-        (b"APOP", Self::Apop),
-        (b"AUTH", Self::Auth),
-        (b"CAPA", Self::Capa),
-        (b"DELE", Self::Dele),
-        (b"LANG", Self::Lang),
-        (b"LIST", Self::List),
-        (b"NOOP", Self::Noop),
-        (b"PASS", Self::Pass),
-        (b"QUIT", Self::Quit),
-        (b"RETR", Self::Retr),
-        (b"RSET", Self::Rset),
-        (b"STAT", Self::Stat),
-        (b"STLS", Self::Stls),
-        (b"TOP", Self::Top),
-        (b"UIDL", Self::Uidl),
-        (b"USER", Self::User),
-        (b"UTF8", Self::Utf8),
-    ];
+    /// The verb of this word, in any case; there is no blank in a word. All verbs have three or four letters.
+    fn parse(word: &[u8]) -> Option<Self> {
+        let mut letters = *b"    ";
+        letters.get_mut(..word.len())?.copy_from_slice(word);
+        letters.make_ascii_uppercase();
+        Some(match &letters {
+            b"APOP" => Self::Apop,
+            b"AUTH" => Self::Auth,
+            b"CAPA" => Self::Capa,
+            b"DELE" => Self::Dele,
+            b"LANG" => Self::Lang,
+            b"LIST" => Self::List,
+            b"NOOP" => Self::Noop,
+            b"PASS" => Self::Pass,
+            b"QUIT" => Self::Quit,
+            b"RETR" => Self::Retr,
+            b"RSET" => Self::Rset,
+            b"STAT" => Self::Stat,
+            b"STLS" => Self::Stls,
+            b"TOP " => Self::Top,
+            b"UIDL" => Self::Uidl,
+            b"USER" => Self::User,
+            b"UTF8" => Self::Utf8,
+            _ => return None,
+        })
+    }
 
     /// The word.
     pub(crate) const fn name(self) -> &'static str {
@@ -161,9 +168,7 @@ pub(crate) fn parse(line: &[u8]) -> Parsed {
     let line = line.trim_ascii_start();
     let end = line.iter().position(|byte| is_blank(*byte)).unwrap_or(line.len());
     let (word, rest) = line.split_at_checked(end).unwrap_or((line, b""));
-    let Some(verb) = Verb::ALL.iter().find(|(name, _)| word.eq_ignore_ascii_case(name)).map(|(_, verb)| *verb) else {
-        return Parsed::Unknown;
-    };
+    let Some(verb) = Verb::parse(word) else { return Parsed::Unknown };
     match arguments(verb, rest) {
         Some(command) => Parsed::Command(verb, command),
         None => Parsed::BadArguments(verb),

@@ -163,6 +163,12 @@ struct Fitted<'a> {
 
 impl fmt::Write for Fitted<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        // Nearly all texts are plain, and go in at once.
+        if text.len() <= self.room && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            self.room -= text.len();
+            self.out.put_slice(text.as_bytes());
+            return Ok(());
+        }
         for char in text.chars() {
             let separates = matches!(char, '\u{2028}' | '\u{2029}');
             let readable = if self.utf8 { !char.is_control() && !separates } else { matches!(char, ' '..='~') };

@@ -1,7 +1,9 @@
 //! The end of a multi-line response, and the dots in it (RFC 1939, section 3).
 
+use std::sync::LazyLock;
+
 use bytes::{BufMut as _, Bytes, BytesMut};
-use memchr::memmem;
+use memchr::memmem::Finder;
 use pillarbox_proto_core::Output;
 
 /// Between lines that begin with a dot, runs of this length and more are queued as they are, and shorter ones copied.
@@ -30,7 +32,8 @@ impl Stuffer {
     /// Writes a piece, and leaves of it what would be one copy too many: with many dots it takes several calls. Long runs
     /// without a dot at a line's beginning are not copied.
     pub(crate) fn write(&mut self, piece: &mut Bytes, output: &mut Output) {
-        let finder = memmem::Finder::new(b"\n.");
+        static DOT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\n."));
+        let finder = &*DOT;
         // Short runs are gathered here.
         let mut copy = BytesMut::new();
         while !piece.is_empty() && copy.len() < COPY {
@@ -68,6 +71,7 @@ impl Stuffer {
 
 #[cfg(test)]
 mod tests {
+    use memchr::memmem;
     use proptest::prelude::*;
 
     use super::*;

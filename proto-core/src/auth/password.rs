@@ -5,7 +5,8 @@ use crate::backend::{Authenticator, Error, Result};
 use crate::connection::Connection;
 
 /// Checks a name and a password of IMAP's LOGIN or POP3's USER/PASS, in the one way that they share with the mechanisms
-/// PLAIN and LOGIN: both are prepared first ([`prepare_user`], [`prepare_password`]), so that a password good for one is good for all.
+/// PLAIN and LOGIN: both are prepared first ([`prepare_user`], [`prepare_password`]), so that a password good for one is
+/// good for all.
 ///
 /// A password that is empty, or that nothing is left of when it is prepared, is good for nobody and never reaches the
 /// authenticator (RFC 4616, section 2): a directory asked with an empty one may answer that anybody is welcome. Nor
@@ -13,8 +14,8 @@ use crate::connection::Connection;
 ///
 /// # Errors
 ///
-/// As [`Authenticator::check_password_by`], which is asked without a mechanism; [`Error::AuthenticationFailed`] too for a name that can't be anybody's and for
-/// such a password.
+/// As [`Authenticator::check_password_by`], which is asked without a mechanism; [`Error::AuthenticationFailed`] too for a
+/// name that can't be anybody's and for such a password.
 pub async fn verify_password(
     authenticator: &dyn Authenticator,
     connection: &Connection,
