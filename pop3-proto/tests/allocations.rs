@@ -1,4 +1,4 @@
-//! An observer costs no allocation.
+//! How often a session asks for memory.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panics")]
 #![allow(unreachable_pub, reason = "what the test programs share is public among them")]
 
@@ -55,20 +55,25 @@ impl Observer for Count {
 /// More than this are given.
 const COMMANDS: u64 = 300;
 
-/// Allocations of a session's commands, with or without an observer.
-fn allocations(observer: Option<Arc<dyn Observer>>) -> u64 {
-    let store = MemoryBackend::builder().user("tim", "tanstaaf").build().unwrap();
+fn logged_in(store: MemoryBackend, observer: Option<Arc<dyn Observer>>) -> Client {
     let mut config = Config::default();
     config.allow_plaintext = true;
     let mut connection = Connection::new(SessionId::new(1));
     connection.observer = observer;
     let mut client = Client::connect_as(Arc::new(store), config, connection);
     client.say("USER tim\r\nPASS tanstaaf\r\n");
-    let before = COUNT.with(Cell::get);
+    client
+}
+
+/// Allocations of a session's commands, with or without an observer.
+fn allocations(observer: Option<Arc<dyn Observer>>) -> u64 {
+    let store = MemoryBackend::builder().user("tim", "tanstaaf").build().unwrap();
+    let mut client = logged_in(store, observer);
+    let before = COUNT.get();
     for _ in 0..100 {
         client.say("STAT\r\nNOOP\r\nRETR 1\r\nLIST\r\n");
     }
-    COUNT.with(Cell::get) - before
+    COUNT.get() - before
 }
 
 #[test]
@@ -78,4 +83,25 @@ fn an_observer_costs_no_allocation() {
     assert_eq!(allocations(None), without, "the same each time");
     assert_eq!(allocations(Some(Arc::clone(&count) as Arc<_>)), without);
     assert!(count.0.load(Ordering::Relaxed) > COMMANDS);
+}
+
+#[test]
+fn messages_that_are_asked_for_together_cost_less_than_one_each() {
+    const MESSAGES: u64 = 256;
+    let store = MemoryBackend::builder().user("tim", "tanstaaf").build().unwrap();
+    for number in 0..MESSAGES {
+        let message = format!("Subject: {number}\r\n\r\n{}\r\n", "x".repeat(8 << 10));
+        store.deliver("tim", "INBOX", message.into_bytes()).unwrap();
+    }
+    let mut client = logged_in(store, None);
+    let pipeline: String = (1..=MESSAGES).map(|number| format!("RETR {number}\r\n")).collect();
+    let mut retrieve = || {
+        let before = COUNT.get();
+        assert!(client.say(&pipeline).len() as u64 > MESSAGES << 13);
+        COUNT.get() - before
+    };
+    // In the first round the session has to find out that the client keeps up.
+    retrieve();
+    let count = retrieve();
+    assert!(count < MESSAGES, "{count} allocations");
 }
