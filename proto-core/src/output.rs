@@ -9,8 +9,12 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 /// Pieces at least this long are queued as they are; shorter ones are copied, so that a vectored write is not filled
 /// with crumbs.
 const SHARE_FROM: usize = 2 * 1024;
-/// Small replies are gathered in blocks of at least this size.
-const BLOCK: usize = 2 * 1024;
+/// Small replies are gathered in blocks. The first one grows from this size...
+const FIRST_BLOCK: usize = 2 * 1024;
+/// ... up to this one, which the next ones have from the beginning.
+const BLOCK: usize = 32 * 1024;
+/// A block with less room than this left is full.
+const LEAST_ROOM: usize = 1024;
 
 /// A rope of bytes: small replies are gathered in one buffer, large pieces are queued without copying.
 ///
@@ -80,9 +84,13 @@ impl Output {
 
     /// The buffer at the end of the rope, for encoders that append to it. They may only add.
     pub fn tail_mut(&mut self) -> &mut BytesMut {
-        if self.tail.capacity() == 0 {
-            // A buffer made with a capacity goes on in blocks of that size when pieces of it are still queued.
+        if self.tail.len() > BLOCK - LEAST_ROOM {
+            // It would take twice as much, and be copied.
+            self.seal();
             self.tail = BytesMut::with_capacity(BLOCK);
+        } else if self.tail.capacity() == 0 {
+            // With large pieces between them, small ones go on in blocks of this size.
+            self.tail = BytesMut::with_capacity(FIRST_BLOCK);
         }
         &mut self.tail
     }
@@ -200,6 +208,22 @@ mod tests {
             output.release();
             assert_eq!(output.tail.capacity(), 0);
         }
+    }
+
+    #[test]
+    fn small_replies_are_gathered_in_blocks() {
+        let mut output = Output::new();
+        let mut expected = Vec::new();
+        for number in 0..10_000 {
+            let line = format!("* {number} EXPUNGE\r\n");
+            output.put(line.as_bytes());
+            expected.extend(line.as_bytes());
+        }
+        assert!(output.tail.capacity() <= BLOCK);
+        let blocks = output.queue.iter().map(Bytes::len);
+        assert!(blocks.clone().all(|length| (BLOCK - LEAST_ROOM..=BLOCK).contains(&length)));
+        assert_eq!(blocks.count(), expected.len() / (BLOCK - LEAST_ROOM));
+        assert_eq!(output.take(), expected);
     }
 
     #[test]
