@@ -246,7 +246,7 @@ impl Pop3Conversation {
 
     /// Shows a message that was fetched before it was asked for, if it can go out as it is.
     fn show_ahead(&mut self, request: &Retrieve, now: Instant) -> bool {
-        let Some(at) = self.ahead.iter().position(|(uid, _)| *uid == request.uid) else { return false };
+        let Some(at) = self.fetched(request) else { return false };
         let Some(reply) = self.ahead.get(at).and_then(|(_, content)| retrieve::whole(content, request)) else {
             return false;
         };
@@ -256,11 +256,14 @@ impl Pop3Conversation {
         true
     }
 
+    /// Where the message stands among those that were fetched before they were asked for.
+    fn fetched(&self, request: &Retrieve) -> Option<usize> {
+        self.ahead.iter().position(|(uid, _)| *uid == request.uid)
+    }
+
     /// The work of showing a message, unless there is no maildrop.
     fn retrieve(&mut self, mut request: Retrieve, port: &Port) -> Option<Pin<Box<dyn Future<Output = Done> + Send>>> {
-        if let Some(at) = self.ahead.iter().position(|(uid, _)| *uid == request.uid)
-            && let Some((_, content)) = self.ahead.remove(at)
-        {
+        if let Some((_, content)) = self.fetched(&request).and_then(|at| self.ahead.remove(at)) {
             let (port, ahead) = (port.clone(), std::mem::take(&mut self.ahead));
             return Some(Box::pin(async move { Done { ahead, ..retrieve::at_hand(port, content, request).await } }));
         }
